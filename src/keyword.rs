@@ -1,0 +1,63 @@
+//! The words of the language. All of them are reserved for every kind of name.
+
+/// Words that start a statement.
+pub const STATEMENTS: &[&str] = &["balance", "default", "host", "include", "net", "pool"];
+
+/// Words that start an option of `balance`.
+pub const OPTIONS: &[&str] = &[
+    "accept",
+    "as",
+    "by",
+    "counter",
+    "from",
+    "limit",
+    "log",
+    "masquerade",
+    "max-connections",
+    "on",
+    "output",
+    "snat",
+    "sticky",
+];
+
+/// Transport protocols.
+pub const PROTOCOLS: &[&str] = &["sctp", "tcp", "udp"];
+
+/// What may follow a backend.
+pub const ATTRIBUTES: &[&str] = &["backup", "weight"];
+
+/// Words that only stand inside an option or a destination.
+const INNER: &[&str] = &[
+    "buckets",
+    "burst",
+    "drop",
+    "else",
+    "hairpin",
+    "hour",
+    "local",
+    "minute",
+    "not",
+    "per",
+    "random",
+    "reject",
+    "round-robin",
+    "second",
+    "seed",
+    "source",
+    "source-hash",
+];
+
+/// Every reserved word, in no particular order.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    [STATEMENTS, OPTIONS, PROTOCOLS, ATTRIBUTES, INNER].into_iter().flatten().copied()
+}
+
+/// Whether a word may not be a name.
+pub fn is_reserved(word: &str) -> bool {
+    all().any(|reserved| reserved == word)
+}
+
+/// Whether a word starts a statement.
+pub fn is_statement(word: &str) -> bool {
+    STATEMENTS.contains(&word)
+}

@@ -1,0 +1,12 @@
+//! `lbc`, the load-balancer compiler.
+
+pub mod diagnostic;
+pub mod endpoint;
+pub mod file;
+pub mod keyword;
+pub mod list;
+pub mod option;
+pub mod print;
+pub mod source;
+pub mod statement;
+pub mod syntax;

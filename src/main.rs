@@ -1,0 +1,3 @@
+//! The `lbc` binary.
+
+fn main() {}
