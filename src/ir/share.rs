@@ -1,0 +1,78 @@
+//! Exact shares: the meaning of weights. The targets have arithmetic of their own, so that each can check the other.
+
+use num_bigint::BigUint;
+use num_rational::Ratio;
+use num_traits::{One, Zero};
+
+use super::{Member, Node};
+
+/// An exact share, from 0 to 1.
+pub type Share = Ratio<BigUint>;
+
+/// The share of each of `count` backends: weight over sum, nested pools multiplied. They sum to 1.
+pub fn shares(members: &[Member], count: usize) -> Vec<Share> {
+    let mut shares = vec![Share::zero(); count];
+    add(members, &Share::one(), &mut shares);
+    shares
+}
+
+fn add(members: &[Member], of: &Share, shares: &mut [Share]) {
+    let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
+    for member in members.iter().filter(|member| member.weight > 0) {
+        let share = of * Share::new(BigUint::from(member.weight), BigUint::from(sum));
+        match &member.node {
+            Node::Backend(index) => shares[*index as usize] = share,
+            Node::Pool(members) => add(members, &share, shares),
+        }
+    }
+}
+
+/// The smallest whole numbers in the ratio of the shares.
+pub fn ratio(shares: &[Share]) -> Vec<BigUint> {
+    let scale = shares.iter().fold(BigUint::one(), |scale, share| num_integer::lcm(scale, share.denom().clone()));
+    shares.iter().map(|share| (share * &scale).to_integer()).collect()
+}
+
+/// `total` whole parts dealt in the ratio of the shares by largest remainder, ties in source order.
+pub fn largest_remainder(shares: &[Share], total: u32) -> Vec<u32> {
+    let exact: Vec<Share> = shares.iter().map(|share| share * BigUint::from(total)).collect();
+    let mut parts: Vec<u32> = exact.iter().map(|part| small(&part.to_integer())).collect();
+    let missing = total - parts.iter().sum::<u32>();
+    let mut order: Vec<usize> = (0..shares.len()).filter(|&index| !shares[index].is_zero()).collect();
+    order.sort_by(|&a, &b| exact[b].fract().cmp(&exact[a].fract()).then(a.cmp(&b)));
+    for &index in order.iter().take(missing as usize) {
+        parts[index] += 1;
+    }
+    parts
+}
+
+fn small(number: &BigUint) -> u32 {
+    u32::try_from(number).expect("a part is at most the total")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(numerator: u32, denominator: u32) -> Share {
+        Share::new(numerator.into(), denominator.into())
+    }
+
+    #[test]
+    fn nested_pools_multiply() {
+        let leaf = |weight, index| Member { weight, node: Node::Backend(index) };
+        let members = vec![
+            Member { weight: 90, node: Node::Pool(vec![leaf(2, 0), leaf(1, 1)]) },
+            Member { weight: 10, node: Node::Pool(vec![leaf(1, 2)]) },
+        ];
+        let shares = shares(&members, 3);
+        assert_eq!(shares, [share(3, 5), share(3, 10), share(1, 10)]);
+        assert_eq!(ratio(&shares), [6u32, 3, 1].map(BigUint::from));
+    }
+
+    #[test]
+    fn the_largest_remainders_get_what_is_left() {
+        assert_eq!(largest_remainder(&[share(1, 3), share(1, 3), share(1, 3)], 49), [17, 16, 16]);
+        assert_eq!(largest_remainder(&[share(2, 3), share(0, 1), share(1, 3)], 7), [5, 0, 2]);
+    }
+}

@@ -1,0 +1,294 @@
+//! Lists of backends become trees of weights, one for each family.
+
+use crate::diagnostic::{Code, Diagnostic, at};
+use crate::endpoint::PortRange;
+use crate::ir::{Backend, BackendPort, Body, Family, Group, Member, Node};
+use crate::source::{Loc, SourceId};
+use crate::statement::backends::{self, Backends, MAX_BACKENDS, Server};
+
+use super::names::Declaration;
+use super::{Context, unknown_name};
+
+/// How deep pools may be nested (language section 6).
+const MAX_DEPTH: usize = 16;
+/// The most ports of a shifted range (language section 6).
+const MAX_SHIFTED_PORTS: u32 = 4_096;
+/// The most backends of a whole program, families counted apart: what a machine of 4 GB can hold.
+const MAX_TOTAL_BACKENDS: usize = 1 << 24;
+
+/// The listener that a list of backends serves.
+#[derive(Clone, Copy)]
+pub struct Listener<'a> {
+    pub ports: &'a [PortRange],
+    /// Whether it listens on addresses of this machine.
+    pub local: bool,
+    pub loc: Loc,
+}
+
+/// A port that a pool's reference gives to its members: `web:8080`.
+#[derive(Clone, Copy)]
+struct Override {
+    ports: PortRange,
+    loc: Loc,
+}
+
+/// One family's tree while it grows.
+struct Growth {
+    family: Family,
+    backends: Vec<Backend>,
+    /// Backends seen, those without an address of the family included: pools of pools grow without bound otherwise.
+    seen: usize,
+    failed: bool,
+}
+
+impl<'a> Context<'a> {
+    /// Checks the names of a list, whether or not a service reaches it.
+    pub fn check_backends(&mut self, source: SourceId, list: &Backends) {
+        for backend in &list.list {
+            let Server::Name(span) = backend.server else { continue };
+            let (loc, name) = (at(source, span), self.text(source, span));
+            match self.names.get(name).cloned() {
+                Some((_, Declaration::Host(host))) => self.check_host(&host),
+                Some((_, Declaration::Pool(..))) => {
+                    let Some(port) = backend.port else { continue };
+                    if let Some(inner) = self.names_a_port(name) {
+                        self.error(
+                            Diagnostic::error(
+                                Code::ContradictoryOptions,
+                                at(source, port.span),
+                                format!("the pool `{name}` names ports of its own, so none can be given here"),
+                            )
+                            .here("this port")
+                            .label(inner, "a member with a port")
+                            .help("leave the port out here, or take the ports out of the pool"),
+                        );
+                    }
+                }
+                Some((declared, Declaration::Net(..))) => self.error(
+                    Diagnostic::error(Code::UnknownName, loc, format!("`{name}` is a net; a host or a pool is needed here"))
+                        .label(declared, "declared here")
+                        .help("a net is a set of clients; list its hosts in a `pool`"),
+                ),
+                None => {
+                    let error = unknown_name(self, loc, "the host or pool");
+                    self.error(error);
+                }
+            }
+        }
+    }
+
+    /// The place of a port within a pool, at any depth.
+    fn names_a_port(&mut self, name: &'a str) -> Option<Loc> {
+        if let Some(&known) = self.names.ports.get(name) {
+            return known;
+        }
+        // A pool that contains itself finds no port on the way round; the cycle is an error of its own.
+        self.names.ports.insert(name, None);
+        let (source, list) = match self.names.get(name) {
+            Some(&(_, Declaration::Pool(source, pool))) => (source, &pool.backends),
+            Some((_, Declaration::Host(_) | Declaration::Net(..))) | None => return None,
+        };
+        let found = list.list.iter().find_map(|backend| match (backend.port, backend.server) {
+            (Some(port), _) => Some(at(source, port.span)),
+            (None, Server::Name(name)) => self.names_a_port(self.text(source, name)),
+            (None, Server::Address(..) | Server::Local) => None,
+        });
+        self.names.ports.insert(name, found);
+        found
+    }
+
+    /// What a service does in a family. `Err` where an error was recorded; `Ok(None)` where no backend has an address.
+    pub fn body(
+        &mut self,
+        source: SourceId,
+        list: &Backends,
+        family: Family,
+        listener: Listener<'_>,
+    ) -> Result<Option<Body>, ()> {
+        let mut growth = Growth { family, backends: Vec::new(), seen: 0, failed: false };
+        let mut path = Vec::new();
+        let members = self.expand(source, list, None, listener, &mut growth, &mut path);
+        if growth.failed {
+            return Err(());
+        }
+        if growth.backends.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match members.iter().any(|member| member.weight > 0) {
+            true => Body::Balance(Group { backends: growth.backends, members, buckets: Vec::new() }),
+            false => Body::Drained,
+        }))
+    }
+
+    fn expand(
+        &mut self,
+        source: SourceId,
+        list: &Backends,
+        port: Option<Override>,
+        listener: Listener<'_>,
+        growth: &mut Growth,
+        path: &mut Vec<(&'a str, Loc)>,
+    ) -> Vec<Member> {
+        let mut members = Vec::with_capacity(list.list.len());
+        let mut backup = Vec::with_capacity(list.list.len());
+        for backend in &list.list {
+            if growth.failed {
+                return Vec::new();
+            }
+            if let Some(member) = self.member(source, backend, port, listener, growth, path) {
+                members.push(member);
+                backup.push(backend.backup);
+            }
+        }
+        // A backup waits while anything beside it that is none still has weight.
+        let primary = members.iter().zip(&backup).any(|(member, backup)| !backup && member.weight > 0);
+        for (member, backup) in members.iter_mut().zip(backup) {
+            if backup && primary {
+                member.weight = 0;
+            }
+        }
+        members
+    }
+
+    fn member(
+        &mut self,
+        source: SourceId,
+        backend: &backends::Backend,
+        port: Option<Override>,
+        listener: Listener<'_>,
+        growth: &mut Growth,
+        path: &mut Vec<(&'a str, Loc)>,
+    ) -> Option<Member> {
+        let mut weight = backend.weight.map_or(1, |weight| weight.value);
+        let own = backend.port.map(|port| Override { ports: port.value, loc: at(source, port.span) });
+        let port = own.or(port);
+        let address = match backend.server {
+            Server::Address(address, _) => (Family::of(address) == growth.family).then_some(address),
+            Server::Local => {
+                let port = own.expect("the parser reads `:` only with a port");
+                let port = self.port(port, listener, true, growth)?;
+                return self.leaf(source, backend, Some(Backend::Local(port)), weight, growth);
+            }
+            Server::Name(span) => {
+                let (name, loc) = (self.text(source, span), at(source, span));
+                weight = self.weights.get(name).copied().unwrap_or(weight);
+                match self.names.get(name).cloned() {
+                    Some((_, Declaration::Host(host))) => *host.addresses.get(growth.family),
+                    Some((declared, Declaration::Pool(_, pool))) => {
+                        if self.pool_cycle(name, loc, declared, path) {
+                            growth.failed = true;
+                            return None;
+                        }
+                        path.push((name, loc));
+                        let members = self.expand(declared.source, &pool.backends, port, listener, growth, path);
+                        path.pop();
+                        if members.is_empty() {
+                            return None;
+                        }
+                        let drained = members.iter().all(|member| member.weight == 0);
+                        return Some(Member { weight: if drained { 0 } else { weight }, node: Node::Pool(members) });
+                    }
+                    Some((_, Declaration::Net(..))) | None => {
+                        // Recorded by `check_backends`.
+                        growth.failed = true;
+                        return None;
+                    }
+                }
+            }
+        };
+        let port = match port {
+            Some(port) => self.port(port, listener, false, growth)?,
+            None => BackendPort::Kept,
+        };
+        self.leaf(source, backend, address.map(|address| Backend::Server(address, port)), weight, growth)
+    }
+
+    fn leaf(
+        &mut self,
+        source: SourceId,
+        written: &backends::Backend,
+        backend: Option<Backend>,
+        weight: u16,
+        growth: &mut Growth,
+    ) -> Option<Member> {
+        self.backends += 1;
+        growth.seen += 1;
+        let message = if growth.seen > MAX_BACKENDS {
+            format!("more than {MAX_BACKENDS} backends in one service")
+        } else if self.backends > MAX_TOTAL_BACKENDS {
+            format!("more than {MAX_TOTAL_BACKENDS} backends in one program")
+        } else {
+            growth.backends.push(backend?);
+            return Some(Member { weight, node: Node::Backend(growth.backends.len() as u32 - 1) });
+        };
+        growth.failed = true;
+        self.error(Diagnostic::error(Code::PoolNesting, at(source, written.span), message));
+        None
+    }
+
+    fn pool_cycle(&mut self, name: &str, loc: Loc, declared: Loc, path: &[(&'a str, Loc)]) -> bool {
+        if path.iter().any(|(outer, _)| *outer == name) {
+            self.error(
+                Diagnostic::error(Code::PoolNesting, loc, format!("the pool `{name}` contains itself"))
+                    .here("it is listed here")
+                    .label(declared, "declared here")
+                    .help("take it out of the pools that it lists"),
+            );
+            return true;
+        }
+        if path.len() >= MAX_DEPTH {
+            self.error(Diagnostic::error(Code::PoolNesting, loc, format!("pools are nested more than {MAX_DEPTH} deep")));
+            return true;
+        }
+        false
+    }
+
+    /// The port that a connection gets, checked against the ports of the listener.
+    fn port(
+        &mut self,
+        written: Override,
+        listener: Listener<'_>,
+        local: bool,
+        growth: &mut Growth,
+    ) -> Option<BackendPort> {
+        let range = written.ports;
+        let same = listener.ports.len() == 1 && listener.ports[0] == range;
+        let error = if same && local && listener.local {
+            Diagnostic::error(
+                Code::KeptOwnPort,
+                written.loc,
+                format!("this machine listens on port {range} and would redirect to the very same port"),
+            )
+            .here("the port that it listens on")
+            .label(listener.loc, "the listener")
+            .help("redirect to another port of this machine, or list its address as the destination of the listener")
+        } else if range.is_single() {
+            return Some(BackendPort::Fixed(range.first()));
+        } else if listener.ports.len() != 1 || listener.ports[0].count() != range.count() {
+            let listed: Vec<String> = listener.ports.iter().map(PortRange::to_string).collect();
+            Diagnostic::error(
+                Code::InvalidRange,
+                written.loc,
+                format!("the backend's range `{range}` has {} ports, and does not fit the listener's", range.count()),
+            )
+            .here("this range")
+            .label(listener.loc, format!("listens on `{}`", listed.join(",")))
+            .help("a range is shifted port by port: both need the same number of ports, and the listener no other")
+        } else if same && !local {
+            return Some(BackendPort::Kept);
+        } else if range.count() > MAX_SHIFTED_PORTS {
+            Diagnostic::error(
+                Code::InvalidRange,
+                written.loc,
+                format!("a shifted range of {} ports; {MAX_SHIFTED_PORTS} are the most", range.count()),
+            )
+            .help("keep the ports (leave the backend's out), or split the range")
+        } else {
+            let (listen, first) = (listener.ports[0].first(), range.first());
+            return Some(BackendPort::Shifted { listen, first, count: range.count() as u16 });
+        };
+        self.error(error);
+        growth.failed = true;
+        None
+    }
+}

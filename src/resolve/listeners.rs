@@ -1,0 +1,120 @@
+//! What services owe each other: names of their own, and listeners of their own.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::endpoint::PortRange;
+use crate::ir::{Destination, Family, From, Interface, On, Service};
+use crate::source::Loc;
+use crate::statement::balance::Protocol;
+
+use super::Context;
+use super::service::cut;
+
+/// Makes the automatic names unique (`-on-IFACE`), and reports names that are not.
+///
+/// `written` holds the place of each service's `as`, where it has one.
+pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Option<Loc>]) {
+    let count = |services: &[Service]| {
+        let mut count: HashMap<String, u32> = HashMap::new();
+        for service in services {
+            *count.entry(service.name.clone()).or_default() += 1;
+        }
+        count
+    };
+    let counted = count(services);
+    for (service, written) in services.iter_mut().zip(written) {
+        if let (Some(on), None, 2..) = (&service.on, written, counted[&service.name]) {
+            let interfaces: Vec<&str> = on.interfaces.iter().map(interface).collect();
+            let not = if on.not { "not-" } else { "" };
+            service.name = cut(format!("{}-on-{not}{}", service.name, interfaces.join("_")));
+        }
+    }
+    let mut first: HashMap<&str, (Loc, bool)> = HashMap::new();
+    for (service, written) in services.iter().zip(written) {
+        let loc = written.unwrap_or(service.loc);
+        match first.get(service.name.as_str()) {
+            None => {
+                first.insert(&service.name, (loc, written.is_some()));
+            }
+            Some(&(earlier, _)) => {
+                let error = Diagnostic::error(
+                    Code::DuplicateName,
+                    loc,
+                    format!("two services are named `{}`", service.name),
+                )
+                .here(if written.is_some() { "named here" } else { "named so after its protocol and listen part" })
+                .label(earlier, "the first of that name")
+                .help("give one of them another name with `as NAME`, before the arrow");
+                context.errors.push(error);
+            }
+        }
+    }
+}
+
+fn interface(interface: &Interface) -> &str {
+    match interface {
+        Interface::Exact(name) | Interface::Prefix(name) => name,
+    }
+}
+
+/// Everything that two statements may not share.
+type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Option<(bool, &'a [ipnet::IpNet])>);
+
+/// LB012: the same protocol, destination, port, interface and source twice.
+pub fn duplicates(services: &[Service]) -> Vec<Diagnostic> {
+    let mut first: HashMap<Key<'_>, usize> = HashMap::new();
+    let mut errors: Vec<Diagnostic> = Vec::new();
+    for (index, service) in services.iter().enumerate() {
+        let mut clash = None;
+        for family in Family::ALL.into_iter().filter(|family| service.body(*family).is_some()) {
+            let source = service.from.as_ref().and_then(|from| source(from, family));
+            for destination in service.destinations(family) {
+                for &protocol in &service.protocols {
+                    for &ports in &service.ports {
+                        let key = (family, protocol, destination, ports, service.on.as_ref(), source);
+                        if let Some(earlier) = first.insert(key, index) {
+                            clash = clash.or(Some((earlier, protocol, destination, ports)));
+                        }
+                    }
+                }
+            }
+        }
+        if let Some((earlier, protocol, destination, ports)) = clash {
+            errors.push(duplicate(&services[earlier], service, earlier == index, protocol, destination, ports));
+        }
+    }
+    errors
+}
+
+/// The clients as a key; a `from` that lets everyone in is none.
+fn source(from: &From, family: Family) -> Option<(bool, &[ipnet::IpNet])> {
+    (!from.allows_all(family)).then(|| (from.not, from.nets.get(family).as_slice()))
+}
+
+fn duplicate(
+    earlier: &Service,
+    later: &Service,
+    same: bool,
+    protocol: Protocol,
+    destination: Destination,
+    ports: PortRange,
+) -> Diagnostic {
+    let destination = match destination {
+        Destination::Local => String::new(),
+        Destination::Any => "*:".to_owned(),
+        Destination::Prefix(net) if Family::of_net(net) == Family::V6 => {
+            format!("[{}]:", crate::statement::net::show(net))
+        }
+        Destination::Prefix(net) => format!("{}:", crate::statement::net::show(net)),
+    };
+    let listener = format!("{} {destination}{ports}", protocol.name());
+    if same {
+        return Diagnostic::error(Code::DuplicateListener, later.loc, format!("`{listener}` is listed twice"))
+            .help("leave one of the two out");
+    }
+    Diagnostic::error(Code::DuplicateListener, later.loc, format!("`{listener}` has a service already"))
+        .here("never reached: the first match wins")
+        .label(earlier.loc, format!("`{}` listens there first", earlier.name))
+        .help("merge the two lists of backends, or tell the listeners apart by destination, `on` or `from`")
+}

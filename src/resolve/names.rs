@@ -1,0 +1,223 @@
+//! Hosts, nets and pools: one namespace, declared in any order.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::diagnostic::{Code, Diagnostic, at};
+use crate::ir::{Family, PerFamily};
+use crate::program::Program;
+use crate::source::{Loc, SourceId, Spanned};
+use crate::statement::Statement;
+use crate::statement::net::{Net, NetItem};
+use crate::statement::pool::Pool;
+
+use super::{Context, unknown_name};
+
+/// What a name stands for.
+#[derive(Clone)]
+pub enum Declaration<'a> {
+    Host(Host),
+    Net(SourceId, &'a Net),
+    Pool(SourceId, &'a Pool),
+}
+
+impl Declaration<'_> {
+    /// The kind, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Declaration::Host(_) => "host",
+            Declaration::Net(..) => "net",
+            Declaration::Pool(..) => "pool",
+        }
+    }
+}
+
+/// A host's addresses.
+#[derive(Clone)]
+pub struct Host {
+    pub addresses: PerFamily<Option<IpAddr>>,
+    /// Two addresses of one family from a hosts file: an error once the host is used.
+    pub conflict: Option<(Loc, Loc)>,
+}
+
+/// All declared names.
+pub struct Names<'a> {
+    declared: HashMap<&'a str, (Loc, Declaration<'a>)>,
+    /// Nets already flattened; `None` while one is being flattened, to see cycles.
+    nets: HashMap<&'a str, Option<Vec<IpNet>>>,
+    /// For each pool asked for: where it names a port, at any depth.
+    pub ports: HashMap<&'a str, Option<Loc>>,
+}
+
+impl<'a> Names<'a> {
+    /// Collects every declaration; what is declared twice is an error at the second place.
+    pub fn declare(program: &'a Program, errors: &mut Vec<Diagnostic>) -> Names<'a> {
+        let mut names = Names { declared: HashMap::new(), nets: HashMap::new(), ports: HashMap::new() };
+        for (source, item) in program.items() {
+            let (name, declaration) = match &item.statement {
+                Statement::Host(host) => {
+                    let host = host_of(source, &host.addresses, false, errors);
+                    (statement_name(item), Declaration::Host(host))
+                }
+                Statement::Net(net) => (statement_name(item), Declaration::Net(source, net)),
+                Statement::Pool(pool) => (statement_name(item), Declaration::Pool(source, pool)),
+                Statement::Include(_) | Statement::Default(_) | Statement::Balance(_) => continue,
+            };
+            let Some(span) = name else { continue };
+            names.insert(program, at(source, span), declaration, errors);
+        }
+        for outer in &program.hosts {
+            let host = host_of(outer.source, &outer.addresses, outer.lenient, errors);
+            names.insert(program, outer.name, Declaration::Host(host), errors);
+        }
+        names
+    }
+
+    fn insert(&mut self, program: &'a Program, loc: Loc, declaration: Declaration<'a>, errors: &mut Vec<Diagnostic>) {
+        let name = program.sources.text(loc);
+        match self.declared.get(name) {
+            Some((first, earlier)) => errors.push(
+                Diagnostic::error(Code::DuplicateName, loc, format!("`{name}` is declared twice"))
+                    .here("declared again here")
+                    .label(*first, format!("first declared here, as a {}", earlier.kind()))
+                    .help("hosts, nets and pools share their names; rename one of the two"),
+            ),
+            None => {
+                self.declared.insert(name, (loc, declaration));
+            }
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&(Loc, Declaration<'a>)> {
+        self.declared.get(name)
+    }
+
+    /// Every name, for "did you mean"; sorted, so that ties fall the same way each time.
+    pub fn all(&self) -> Vec<&'a str> {
+        let mut all: Vec<&str> = self.declared.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+fn statement_name(item: &crate::statement::Item) -> Option<crate::source::Span> {
+    match &item.statement {
+        Statement::Host(host) => Some(host.name),
+        Statement::Net(net) => Some(net.name),
+        Statement::Pool(pool) => Some(pool.name),
+        Statement::Include(_) | Statement::Default(_) | Statement::Balance(_) => None,
+    }
+}
+
+fn host_of(source: SourceId, addresses: &[Spanned<IpAddr>], lenient: bool, errors: &mut Vec<Diagnostic>) -> Host {
+    let mut host = Host { addresses: PerFamily::default(), conflict: None };
+    let mut first: PerFamily<Option<Loc>> = PerFamily::default();
+    for address in addresses {
+        let family = Family::of(address.value);
+        let loc = at(source, address.span);
+        match *first.get(family) {
+            None => {
+                *host.addresses.get_mut(family) = Some(address.value);
+                *first.get_mut(family) = Some(loc);
+            }
+            Some(_) if *host.addresses.get(family) == Some(address.value) && lenient => {}
+            Some(earlier) if lenient => host.conflict = Some((earlier, loc)),
+            Some(earlier) => errors.push(two_addresses(family, earlier, loc)),
+        }
+    }
+    host
+}
+
+fn two_addresses(family: Family, first: Loc, second: Loc) -> Diagnostic {
+    Diagnostic::error(Code::InvalidAddress, second, format!("a host has at most one {} address", family.name()))
+        .here("the second one")
+        .label(first, "the first one")
+        .help("declare two hosts, and a `pool` of both")
+}
+
+impl<'a> Context<'a> {
+    /// The host of this name, or an error.
+    pub fn check_host(&mut self, host: &Host) {
+        if let Some((first, second)) = host.conflict {
+            let family = if self.program.sources.text(second).contains(':') { Family::V6 } else { Family::V4 };
+            self.error(two_addresses(family, first, second));
+        }
+    }
+
+    /// Checks what no service may ever reach: nets and pools that nothing uses.
+    pub fn check_declarations(&mut self) {
+        let program = self.program;
+        for (source, item) in program.items() {
+            match &item.statement {
+                Statement::Net(net) => {
+                    self.net(self.text(source, net.name), source, net);
+                }
+                Statement::Pool(pool) => self.check_backends(source, &pool.backends),
+                Statement::Balance(balance) => self.check_backends(source, &balance.backends),
+                Statement::Include(_) | Statement::Host(_) | Statement::Default(_) => {}
+            }
+        }
+    }
+
+    /// The prefixes of a net, flattened; errors were or are recorded.
+    fn net(&mut self, name: &'a str, source: SourceId, net: &'a Net) -> Vec<IpNet> {
+        match self.names.nets.get(name) {
+            Some(Some(done)) => return done.clone(),
+            Some(None) => {
+                self.error(
+                    Diagnostic::error(Code::PoolNesting, at(source, net.name), format!("the net `{name}` contains itself"))
+                        .help("take it out of the nets that it lists"),
+                );
+                return Vec::new();
+            }
+            None => {}
+        }
+        self.names.nets.insert(name, None);
+        let mut prefixes = Vec::new();
+        for item in &net.items {
+            prefixes.extend(self.net_item(source, item));
+        }
+        // Many nets of nets must not multiply: what is covered twice is kept once.
+        let prefixes = aggregate(prefixes);
+        self.names.nets.insert(name, Some(prefixes.clone()));
+        prefixes
+    }
+
+    /// The prefixes of one item of a net, of `from`, or of a destination.
+    pub fn net_item(&mut self, source: SourceId, item: &NetItem) -> Vec<IpNet> {
+        let span = match item {
+            NetItem::Prefix(prefix) => return vec![prefix.value],
+            NetItem::Name(span) => *span,
+        };
+        let loc = at(source, span);
+        let name = self.text(source, span);
+        match self.names.get(name).cloned() {
+            Some((_, Declaration::Host(host))) => {
+                self.check_host(&host);
+                Family::ALL.iter().filter_map(|&family| *host.addresses.get(family)).map(IpNet::from).collect()
+            }
+            Some((_, Declaration::Net(source, net))) => self.net(name, source, net),
+            Some((declared, Declaration::Pool(..))) => {
+                self.error(
+                    Diagnostic::error(Code::UnknownName, loc, format!("`{name}` is a pool; a host or a net is needed here"))
+                        .label(declared, "declared here"),
+                );
+                Vec::new()
+            }
+            None => {
+                let error = unknown_name(self, loc, "the host or net");
+                self.error(error);
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Sorted, disjoint, and merged where two halves make a whole.
+pub fn aggregate(prefixes: Vec<IpNet>) -> Vec<IpNet> {
+    let mut all = IpNet::aggregate(&prefixes);
+    all.sort_unstable();
+    all
+}
