@@ -1,11 +1,13 @@
 //! `lbc`, the load-balancer compiler.
 
 pub mod diagnostic;
+pub mod dispatch;
 pub mod endpoint;
 pub mod file;
 pub mod ir;
 pub mod keyword;
 pub mod list;
+pub mod meaning;
 pub mod option;
 pub mod print;
 pub mod program;
@@ -13,3 +15,4 @@ pub mod resolve;
 pub mod source;
 pub mod statement;
 pub mod syntax;
+pub mod target;

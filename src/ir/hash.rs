@@ -71,9 +71,8 @@ impl SourceHash {
     }
 
     fn digits(self, bytes: &[u8]) -> u32 {
-        (0..self.levels.count()).fold(0, |bucket, level| {
-            bucket * DIGITS + reciprocal_scale(jhash(bytes, self.level_seed(level)), DIGITS)
-        })
+        (0..self.levels.count())
+            .fold(0, |bucket, level| bucket * DIGITS + reciprocal_scale(jhash(bytes, self.level_seed(level)), DIGITS))
     }
 }
 

@@ -287,7 +287,11 @@ pub enum BackendPort {
     Kept,
     Fixed(u16),
     /// Port `listen + n` becomes `first + n`; both ranges have `count` ports, 2 to 4,096, and differ.
-    Shifted { listen: u16, first: u16, count: u16 },
+    Shifted {
+        listen: u16,
+        first: u16,
+        count: u16,
+    },
 }
 
 impl BackendPort {

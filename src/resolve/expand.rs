@@ -65,9 +65,13 @@ impl<'a> Context<'a> {
                     }
                 }
                 Some((declared, Declaration::Net(..))) => self.error(
-                    Diagnostic::error(Code::UnknownName, loc, format!("`{name}` is a net; a host or a pool is needed here"))
-                        .label(declared, "declared here")
-                        .help("a net is a set of clients; list its hosts in a `pool`"),
+                    Diagnostic::error(
+                        Code::UnknownName,
+                        loc,
+                        format!("`{name}` is a net; a host or a pool is needed here"),
+                    )
+                    .label(declared, "declared here")
+                    .help("a net is a set of clients; list its hosts in a `pool`"),
                 ),
                 None => {
                     let error = unknown_name(self, loc, "the host or pool");
@@ -237,7 +241,11 @@ impl<'a> Context<'a> {
             return true;
         }
         if path.len() >= MAX_DEPTH {
-            self.error(Diagnostic::error(Code::PoolNesting, loc, format!("pools are nested more than {MAX_DEPTH} deep")));
+            self.error(Diagnostic::error(
+                Code::PoolNesting,
+                loc,
+                format!("pools are nested more than {MAX_DEPTH} deep"),
+            ));
             return true;
         }
         false

@@ -38,14 +38,15 @@ pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Opti
                 first.insert(&service.name, (loc, written.is_some()));
             }
             Some(&(earlier, _)) => {
-                let error = Diagnostic::error(
-                    Code::DuplicateName,
-                    loc,
-                    format!("two services are named `{}`", service.name),
-                )
-                .here(if written.is_some() { "named here" } else { "named so after its protocol and listen part" })
-                .label(earlier, "the first of that name")
-                .help("give one of them another name with `as NAME`, before the arrow");
+                let error =
+                    Diagnostic::error(Code::DuplicateName, loc, format!("two services are named `{}`", service.name))
+                        .here(if written.is_some() {
+                            "named here"
+                        } else {
+                            "named so after its protocol and listen part"
+                        })
+                        .label(earlier, "the first of that name")
+                        .help("give one of them another name with `as NAME`, before the arrow");
                 context.errors.push(error);
             }
         }

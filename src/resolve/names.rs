@@ -167,8 +167,12 @@ impl<'a> Context<'a> {
             Some(Some(done)) => return done.clone(),
             Some(None) => {
                 self.error(
-                    Diagnostic::error(Code::PoolNesting, at(source, net.name), format!("the net `{name}` contains itself"))
-                        .help("take it out of the nets that it lists"),
+                    Diagnostic::error(
+                        Code::PoolNesting,
+                        at(source, net.name),
+                        format!("the net `{name}` contains itself"),
+                    )
+                    .help("take it out of the nets that it lists"),
                 );
                 return Vec::new();
             }
@@ -201,8 +205,12 @@ impl<'a> Context<'a> {
             Some((_, Declaration::Net(source, net))) => self.net(name, source, net),
             Some((declared, Declaration::Pool(..))) => {
                 self.error(
-                    Diagnostic::error(Code::UnknownName, loc, format!("`{name}` is a pool; a host or a net is needed here"))
-                        .label(declared, "declared here"),
+                    Diagnostic::error(
+                        Code::UnknownName,
+                        loc,
+                        format!("`{name}` is a pool; a host or a net is needed here"),
+                    )
+                    .label(declared, "declared here"),
                 );
                 Vec::new()
             }

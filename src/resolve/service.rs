@@ -70,7 +70,9 @@ pub fn resolve<'a>(
     let by = find("by").map_or(at(source, balance.backends.span), |chosen| chosen.loc());
     for family in Family::ALL {
         match bodies.get_mut(family) {
-            Some(Body::Balance(group)) => finish(context, group, algorithm, family, at(source, balance.backends.span), by),
+            Some(Body::Balance(group)) => {
+                finish(context, group, algorithm, family, at(source, balance.backends.span), by)
+            }
             Some(Body::Drained | Body::Closed) | None => {}
         }
     }
@@ -353,7 +355,10 @@ fn finish(context: &mut Context<'_>, group: &mut Group, algorithm: Algorithm, fa
                     Diagnostic::error(
                         Code::UnrepresentableWeight,
                         list,
-                        format!("these weights need {slots} slots of a round robin over {}; {MAX_SLOTS} are the most", family.name()),
+                        format!(
+                            "these weights need {slots} slots of a round robin over {}; {MAX_SLOTS} are the most",
+                            family.name()
+                        ),
                     )
                     .label(by, "round robin takes the backends in turn")
                     .help(smaller),
@@ -415,7 +420,11 @@ fn smaller_ratio(shares: &[crate::ir::share::Share]) -> String {
         (share.to_f64().unwrap_or(0.0) - f64::from(*part) / f64::from(parts.iter().sum::<u32>())).abs()
     });
     let lost = lost.fold(0.0, f64::max);
-    format!("the nearest smaller ratio is `{}` (off by at most {:.5} of the whole); or use `by random`", written.join(":"), lost)
+    format!(
+        "the nearest smaller ratio is `{}` (off by at most {:.5} of the whole); or use `by random`",
+        written.join(":"),
+        lost
+    )
 }
 
 /// A stable name from protocol and listen part: `tcp-80`, `tcp-203.0.113.10-443`, `tcp_udp-53`.

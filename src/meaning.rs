@@ -1,0 +1,181 @@
+//! The reference meaning of a program: what happens to one new connection, exactly (language section 4).
+//!
+//! Everything else is compared with this. It walks the statements in order and asks each the plain question; it uses
+//! neither the dispatch nor the targets' arithmetic.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use num_traits::{One, Zero};
+
+use crate::ir::hash::Hash6;
+use crate::ir::share::{Share, shares};
+use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Group, Service};
+use crate::option::Else;
+use crate::statement::balance::Protocol;
+
+/// One new connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub protocol: Protocol,
+    pub source: IpAddr,
+    /// Of the source's family.
+    pub destination: IpAddr,
+    pub port: u16,
+    pub direction: Direction,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It arrives on this interface.
+    In(String),
+    /// This machine opens it.
+    Out,
+}
+
+/// What happens to a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// It goes to a server.
+    Dnat(IpAddr, u16),
+    /// It goes to a port of this machine.
+    Redirect(u16),
+    /// Nothing is done.
+    Pass,
+    Drop,
+    Reject,
+}
+
+/// A whole distribution of outcomes, with the service that decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Index into the config's services; `None` where no statement matches.
+    pub service: Option<usize>,
+    /// Distinct actions with positive shares that sum to 1, ascending.
+    pub shares: Vec<(Action, Share)>,
+}
+
+/// The exact distribution over what may happen. `local` are the addresses of this machine beside loopback.
+pub fn outcome(config: &Config, connection: &Connection, local: &[IpNet], hash6: Hash6) -> Outcome {
+    let family = Family::of(connection.destination);
+    for (index, service) in config.services().iter().enumerate() {
+        let Some(body) = service.body(family) else { continue };
+        if !listens(service, connection, local) {
+            continue;
+        }
+        let certain = |action| Outcome { service: Some(index), shares: vec![(action, Share::one())] };
+        let allowed = service.from.as_ref().is_none_or(|from| from.allows(connection.source));
+        match (allowed, service.from.as_ref().and_then(|from| from.otherwise)) {
+            (false, None) => continue,
+            (false, Some(otherwise)) => return certain(kept_out(otherwise)),
+            (true, _) => {}
+        }
+        return match body {
+            Body::Closed => {
+                let otherwise = service.from.as_ref().and_then(|from| from.otherwise);
+                certain(otherwise.map_or(Action::Pass, kept_out))
+            }
+            Body::Drained => certain(Action::Reject),
+            Body::Balance(group) => {
+                let shares = pick(service, group, connection, hash6);
+                Outcome { service: Some(index), shares: collect(group, shares, connection.port) }
+            }
+        };
+    }
+    Outcome { service: None, shares: vec![(Action::Pass, Share::one())] }
+}
+
+fn kept_out(otherwise: Else) -> Action {
+    match otherwise {
+        Else::Drop => Action::Drop,
+        Else::Reject => Action::Reject,
+    }
+}
+
+/// Whether protocol, destination, port, interface and direction are the service's.
+fn listens(service: &Service, connection: &Connection, local: &[IpNet]) -> bool {
+    let arrives = match &connection.direction {
+        Direction::In(interface) => service.on.as_ref().is_none_or(|on| on.allows(interface)),
+        Direction::Out => service.output,
+    };
+    arrives
+        && service.protocols.contains(&connection.protocol)
+        && service.ports.iter().any(|ports| ports.contains(connection.port))
+        && service.destinations.iter().any(|wanted| goes_to(service, *wanted, connection.destination, local))
+}
+
+fn goes_to(service: &Service, wanted: Destination, destination: IpAddr, local: &[IpNet]) -> bool {
+    let is_local = local.iter().any(|net| net.contains(&destination));
+    match wanted {
+        Destination::Prefix(net) => net.contains(&destination),
+        Destination::Local | Destination::Any if destination.is_loopback() => service.loopback,
+        Destination::Local | Destination::Any if destination.is_multicast() => false,
+        Destination::Local | Destination::Any if destination == IpAddr::V4(Ipv4Addr::BROADCAST) => false,
+        Destination::Local => is_local,
+        Destination::Any => true,
+    }
+}
+
+/// The share of each backend for this connection.
+fn pick(service: &Service, group: &Group, connection: &Connection, hash6: Hash6) -> Vec<Share> {
+    match service.algorithm {
+        Algorithm::Random | Algorithm::RoundRobin => shares(&group.members, group.backends.len()),
+        Algorithm::SourceHash(hash) => {
+            let mut shares = vec![Share::zero(); group.backends.len()];
+            let owner = group.buckets[hash.bucket(connection.source, hash6) as usize];
+            shares[owner as usize] = Share::one();
+            shares
+        }
+    }
+}
+
+fn collect(group: &Group, shares: Vec<Share>, port: u16) -> Vec<(Action, Share)> {
+    let mut list: Vec<(Action, Share)> = Vec::new();
+    let pairs = group.backends.iter().zip(shares).filter(|(_, share)| !share.is_zero());
+    let mut actions: Vec<(Action, Share)> = pairs.map(|(backend, share)| (action(*backend, port), share)).collect();
+    actions.sort();
+    for (action, share) in actions {
+        match list.last_mut() {
+            Some((last, sum)) if *last == action => *sum += share,
+            Some(_) | None => list.push((action, share)),
+        }
+    }
+    list
+}
+
+/// What a backend does to a connection to a port.
+pub fn action(backend: Backend, port: u16) -> Action {
+    match backend {
+        Backend::Server(address, to) => Action::Dnat(address, to.apply(port)),
+        Backend::Local(to) => Action::Redirect(to.apply(port)),
+    }
+}
+
+/// The backends of the first `count` new connections to a round robin, as indices into the group's backends.
+///
+/// nginx's smooth weighted round robin over the exact shares: each turn everyone gains its share, the richest is
+/// taken (ties in source order) and pays 1.
+pub fn sequence(group: &Group, count: usize) -> Vec<u32> {
+    let shares: Vec<Share> = shares(&group.members, group.backends.len());
+    let gains: Vec<num_rational::BigRational> = shares.iter().map(signed).collect();
+    let mut credit = vec![num_rational::BigRational::zero(); gains.len()];
+    (0..count)
+        .map(|_| {
+            let mut best = None;
+            for (index, gain) in gains.iter().enumerate().filter(|(_, gain)| !gain.is_zero()) {
+                credit[index] += gain;
+                if best.is_none_or(|best: usize| credit[index] > credit[best]) {
+                    best = Some(index);
+                }
+            }
+            let best = best.expect("a group has a positive share");
+            credit[best] -= num_rational::BigRational::one();
+            best as u32
+        })
+        .collect()
+}
+
+fn signed(share: &Share) -> num_rational::BigRational {
+    num_rational::BigRational::new(share.numer().clone().into(), share.denom().clone().into())
+}

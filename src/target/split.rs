@@ -1,0 +1,281 @@
+//! Weights as the targets need them: whole numbers, slots, probabilities. Both targets use this file and no other.
+//!
+//! The reference meaning has arithmetic of its own ([`crate::ir::share`]); a test holds the two together.
+
+use num_bigint::BigUint;
+use num_integer::Integer;
+use num_traits::{One, ToPrimitive, Zero};
+
+use crate::ir::{Member, Node};
+
+/// A probability as the kernel stores it: `0..=2^31` over `2^31`.
+///
+/// xt_statistic compares 31 random bits with this number, so 2^31 matches always and 0 never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Probability(u32);
+
+/// 1 as a [`Probability`].
+pub const ALWAYS: u32 = 1 << 31;
+
+impl Probability {
+    /// From the kernel's integer; `None` above 2^31.
+    pub fn from_raw(raw: u32) -> Option<Probability> {
+        (raw <= ALWAYS).then_some(Probability(raw))
+    }
+
+    /// The nearest representable value of `part / of`, ties upwards. `of` must be positive and not below `part`.
+    fn nearest(part: u128, of: u128) -> Probability {
+        debug_assert!(part <= of && of > 0);
+        Probability((((part << 32) + of) / (of << 1)) as u32)
+    }
+
+    /// The kernel's integer.
+    pub fn raw(self) -> u32 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for Probability {
+    /// With 11 decimals, as iptables-save prints it; `lround` of that text gives the same integer again.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SCALE: u128 = 100_000_000_000;
+        let scaled = u128::from(self.0) * SCALE;
+        // Half to even, as printf rounds an exactly representable double.
+        let (whole, rest) = scaled.div_rem(&u128::from(ALWAYS));
+        let half = u128::from(ALWAYS) / 2;
+        let up = rest > half || (rest == half && whole % 2 == 1);
+        let digits = whole + u128::from(up);
+        write!(f, "{}.{:011}", digits / SCALE, digits % SCALE)
+    }
+}
+
+/// The backends with a positive share, as indices, with whole-number weights divided by their gcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
+    /// Indices into the group's backends, in source order.
+    pub backends: Vec<u32>,
+    /// One weight for each, at least 1.
+    pub weights: Vec<u64>,
+    /// False where the exact weights need more than 62 bits in all and were scaled down to fit.
+    pub exact: bool,
+}
+
+impl Weights {
+    /// The sum of the weights; below 2^63.
+    pub fn total(&self) -> u64 {
+        self.weights.iter().sum()
+    }
+}
+
+/// A share that no whole number of the allowed size can hold: the index of its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vanishes(pub u32);
+
+/// Flattens a tree of weights. `max` bounds the sum; larger sums are scaled to it by largest remainder.
+pub fn weights(members: &[Member], max: u64) -> Result<Weights, Vanishes> {
+    let mut flat = Vec::with_capacity(members.len());
+    let nested = members.iter().any(|member| matches!(member.node, Node::Pool(_)));
+    if nested {
+        let mut big = Vec::new();
+        flatten(members, &BigUint::one(), &scale(members), &mut big);
+        let divisor = big.iter().fold(BigUint::zero(), |divisor, (_, weight)| divisor.gcd(weight));
+        let sum: BigUint = big.iter().map(|(_, weight)| weight / &divisor).sum();
+        if sum > BigUint::from(max) {
+            return scaled(big, max);
+        }
+        flat.extend(
+            big.into_iter()
+                .map(|(index, weight)| (index, (weight / &divisor).to_u64().expect("the sum fits into 64 bits"))),
+        );
+    } else {
+        for member in members.iter().filter(|member| member.weight > 0) {
+            if let Node::Backend(index) = member.node {
+                flat.push((index, u64::from(member.weight)));
+            }
+        }
+        let divisor = flat.iter().fold(0, |divisor: u64, (_, weight)| divisor.gcd(weight));
+        for (_, weight) in &mut flat {
+            *weight /= divisor;
+        }
+    }
+    let (backends, weights) = flat.into_iter().unzip();
+    Ok(Weights { backends, weights, exact: true })
+}
+
+/// The least number that every product of sums along the tree divides: a leaf's weight is that times its share.
+fn scale(members: &[Member]) -> BigUint {
+    let inner = members
+        .iter()
+        .filter(|member| member.weight > 0)
+        .filter_map(|member| match &member.node {
+            Node::Pool(members) => Some(scale(members)),
+            Node::Backend(_) => None,
+        })
+        .fold(BigUint::one(), |scale, inner| scale.lcm(&inner));
+    inner * sum(members)
+}
+
+fn sum(members: &[Member]) -> u64 {
+    members.iter().map(|member| u64::from(member.weight)).sum()
+}
+
+/// Appends every leaf with `whole * numerator * weight / sum`, where `whole` is divisible.
+fn flatten(members: &[Member], numerator: &BigUint, whole: &BigUint, list: &mut Vec<(u32, BigUint)>) {
+    let sum = sum(members);
+    let part = whole / sum;
+    for member in members.iter().filter(|member| member.weight > 0) {
+        match &member.node {
+            Node::Backend(index) => list.push((*index, numerator * member.weight * &part)),
+            Node::Pool(members) => flatten(members, &(numerator * member.weight), &part, list),
+        }
+    }
+}
+
+fn scaled(big: Vec<(u32, BigUint)>, max: u64) -> Result<Weights, Vanishes> {
+    let sum: BigUint = big.iter().map(|(_, weight)| weight).sum();
+    let parts: Vec<(BigUint, BigUint)> = big.iter().map(|(_, weight)| (weight * max).div_rem(&sum)).collect();
+    let mut weights: Vec<u64> =
+        parts.iter().map(|(part, _)| part.to_u64().expect("a part is at most the maximum")).collect();
+    let missing = (max - weights.iter().sum::<u64>()) as usize;
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by(|&a, &b| parts[b].1.cmp(&parts[a].1).then(a.cmp(&b)));
+    for &index in order.iter().take(missing) {
+        weights[index] += 1;
+    }
+    match weights.iter().position(|weight| *weight == 0) {
+        Some(index) => Err(Vanishes(big[index].0)),
+        None => Ok(Weights { backends: big.into_iter().map(|(index, _)| index).collect(), weights, exact: false }),
+    }
+}
+
+/// The probabilities of a cascade of rules: rule `i` takes its share of what the rules before it left.
+///
+/// The last rule has none: it takes the rest. Each decision is off by at most 2^-32.
+pub fn cascade(weights: &Weights) -> Result<Vec<Probability>, Vanishes> {
+    let mut left = u128::from(weights.total());
+    let mut list = Vec::with_capacity(weights.weights.len());
+    for (&weight, &index) in weights.weights.iter().zip(&weights.backends) {
+        let last = list.len() + 1 == weights.weights.len();
+        if last {
+            break;
+        }
+        let probability = Probability::nearest(u128::from(weight), left);
+        if probability.raw() == 0 {
+            return Err(Vanishes(index));
+        }
+        if probability.raw() == ALWAYS {
+            return Err(Vanishes(weights.backends[list.len() + 1]));
+        }
+        list.push(probability);
+        left -= u128::from(weight);
+    }
+    Ok(list)
+}
+
+/// The slots of a round robin: nginx's smooth weighted round robin, ties in source order.
+///
+/// Returns indices into the group's backends, `total` of them. Any `total` neighbours hold each backend exactly as
+/// often as its weight says.
+pub fn slots(weights: &Weights) -> Vec<u32> {
+    let total = weights.total() as i64;
+    let mut credit = vec![0i64; weights.weights.len()];
+    (0..total)
+        .map(|_| {
+            for (credit, weight) in credit.iter_mut().zip(&weights.weights) {
+                *credit += *weight as i64;
+            }
+            let best = (0..credit.len()).rev().max_by_key(|&index| credit[index]).expect("at least one backend");
+            credit[best] -= total;
+            weights.backends[best]
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::share::{ratio, shares};
+
+    fn leaf(weight: u16, index: u32) -> Member {
+        Member { weight, node: Node::Backend(index) }
+    }
+
+    fn flat(list: &[u16]) -> Weights {
+        let members: Vec<Member> = list.iter().enumerate().map(|(index, &weight)| leaf(weight, index as u32)).collect();
+        weights(&members, u64::MAX >> 1).expect("small weights")
+    }
+
+    #[test]
+    fn three_equal_backends_are_a_third_a_half_and_the_rest() {
+        let probabilities = cascade(&flat(&[5, 5, 5])).expect("representable");
+        assert_eq!(probabilities.iter().map(|p| p.raw()).collect::<Vec<_>>(), [715_827_883, 1 << 30]);
+        assert_eq!(
+            probabilities.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["0.33333333349", "0.50000000000"]
+        );
+    }
+
+    #[test]
+    fn two_thirds_print_as_the_kernel_stores_them() {
+        let probabilities = cascade(&flat(&[2, 1])).expect("representable");
+        assert_eq!(probabilities[0].to_string(), "0.66666666651");
+        assert_eq!(Probability(ALWAYS).to_string(), "1.00000000000");
+        assert_eq!(Probability(1).to_string(), "0.00000000047");
+    }
+
+    #[test]
+    fn printed_probabilities_read_back_as_the_same_integer() {
+        for raw in (0..=ALWAYS).step_by(104_729).chain([1, 2, 3, ALWAYS - 1, ALWAYS]) {
+            let read: f64 = Probability(raw).to_string().parse().expect("a number");
+            assert_eq!((read * f64::from(ALWAYS)).round() as u32, raw);
+            assert_eq!(Probability(raw).to_string(), format!("{:.11}", f64::from(raw) / f64::from(ALWAYS)));
+        }
+    }
+
+    #[test]
+    fn slots_are_smooth_and_ties_fall_in_source_order() {
+        assert_eq!(slots(&flat(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
+        assert_eq!(slots(&flat(&[1, 1, 1])), [0, 1, 2]);
+        assert_eq!(slots(&flat(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(slots(&flat(&[0, 50, 50])), [1, 2]);
+    }
+
+    #[test]
+    fn flattened_weights_agree_with_the_meaning() {
+        let members = vec![
+            Member { weight: 90, node: Node::Pool(vec![leaf(2, 0), leaf(1, 1), leaf(0, 2)]) },
+            Member {
+                weight: 10,
+                node: Node::Pool(vec![leaf(7, 3), Member { weight: 4, node: Node::Pool(vec![leaf(1, 4)]) }]),
+            },
+            leaf(3, 5),
+        ];
+        let split = weights(&members, u64::MAX >> 1).expect("small weights");
+        let exact = ratio(&shares(&members, 6));
+        let mut all = vec![0u64; 6];
+        for (&index, &weight) in split.backends.iter().zip(&split.weights) {
+            all[index as usize] = weight;
+        }
+        assert_eq!(all.iter().map(|&weight| BigUint::from(weight)).collect::<Vec<_>>(), exact);
+    }
+
+    #[test]
+    fn sums_over_the_limit_are_scaled_and_say_so() {
+        let mut members = vec![leaf(65_535, 0), leaf(65_534, 1)];
+        for depth in 0..4 {
+            members =
+                vec![Member { weight: 65_521, node: Node::Pool(members) }, leaf(65_519 - depth, 2 + u32::from(depth))];
+        }
+        let split = weights(&members, u64::from(u32::MAX)).expect("no share is tiny");
+        assert!(!split.exact);
+        assert_eq!(split.total(), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn shares_that_round_to_nothing_are_refused() {
+        let tiny = Weights { backends: vec![0, 1], weights: vec![1, 10_000_000_000], exact: true };
+        assert_eq!(cascade(&tiny), Err(Vanishes(0)));
+        let tiny = Weights { backends: vec![0, 1], weights: vec![10_000_000_000, 1], exact: true };
+        assert_eq!(cascade(&tiny), Err(Vanishes(1)));
+    }
+}
