@@ -1,0 +1,47 @@
+//! Tests with real packets in network namespaces: is what `lbc` writes accepted by the kernel, and true?
+//!
+//! Linux, root or unprivileged user namespaces, `ip`, `conntrack`, `nft` and both variants of iptables.
+//! `LBC_KERNEL_TESTS=require` makes anything missing a failure, `=skip` skips; unset, what is missing is
+//! skipped and named on standard error.
+//!
+//! ```ignore
+//! #[test]
+//! fn two_thirds_go_to_a() {
+//!     let Some(lab) = lab!() else { return };
+//!     for target in lab.targets() {
+//!         lab.install(target, PROGRAM).expect("a correct program");
+//!         let servers = lab.probe(Proto::Tcp, "203.0.113.10:80").count(600).servers();
+//!         assert_shares("web", &servers, &[("b1:8080", 2), ("b2:8080", 1)]);
+//!     }
+//! }
+//! ```
+#![cfg(target_os = "linux")]
+
+#[path = "kernel/available.rs"]
+mod available;
+#[path = "kernel/bytecode.rs"]
+mod bytecode;
+#[path = "kernel/datagram.rs"]
+mod datagram;
+#[path = "kernel/handwritten.rs"]
+mod handwritten;
+#[path = "kernel/harness.rs"]
+mod harness;
+#[path = "kernel/namespace.rs"]
+mod namespace;
+#[path = "kernel/net.rs"]
+mod net;
+#[path = "kernel/sctp.rs"]
+mod sctp;
+#[path = "kernel/server.rs"]
+mod server;
+#[path = "kernel/smoke.rs"]
+mod smoke;
+#[path = "kernel/stats.rs"]
+mod stats;
+#[path = "kernel/sys.rs"]
+mod sys;
+#[path = "kernel/target.rs"]
+mod target;
+#[path = "kernel/traffic.rs"]
+mod traffic;
