@@ -1,3 +1,80 @@
 //! What we compile to. Each target builds a typed rule model from a validated config; its printers only read it.
 
+pub mod iptables;
+pub mod nft;
 pub mod split;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::ir::{Config, Service};
+
+/// What the command line says about the output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The name that keeps a second program on one machine apart.
+    pub instance: Option<Instance>,
+}
+
+/// The name of an instance: 1 to 8 letters, digits and `_`, so that chain names stay readable and apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance(String);
+
+/// Words that follow `LBC-` in the names of the default instance's own chains.
+const RESERVED_INSTANCES: [&str; 8] =
+    ["PREROUTING", "OUTPUT", "INPUT", "FORWARD", "POSTROUTING", "SVC", "REJECT", "DROP"];
+
+impl Instance {
+    /// Checks a name; the error says what is wrong with it.
+    pub fn new(name: &str) -> Result<Instance, String> {
+        let fits = (1..=8).contains(&name.len());
+        if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err("an instance is named with 1 to 8 letters, digits and `_`".to_owned());
+        }
+        match RESERVED_INSTANCES.contains(&name.to_ascii_uppercase().as_str()) {
+            true => Err(format!("`{name}` is part of the names of the default instance's own chains")),
+            false => Ok(Instance(name.to_owned())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// LB019 for every option that is checked and that no target can do yet.
+fn pending(config: &Config, target: &str) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for option in config.services().iter().flat_map(|service| &service.pending) {
+        errors.push(
+            Diagnostic::error(
+                Code::UnsupportedOnTarget,
+                option.loc,
+                format!("the {target} target cannot do `{}` in this version of lbc", option.keyword),
+            )
+            .here("not lowered yet")
+            .help("leave it out; `lbc check` accepts it, because the language has it"),
+        );
+    }
+    errors
+}
+
+/// LB016 for a share that the target's arithmetic rounds to nothing.
+fn vanishes(service: &Service, backend: impl std::fmt::Display, target: &str) -> Diagnostic {
+    Diagnostic::error(
+        Code::UnrepresentableWeight,
+        service.backends_loc,
+        format!("the share of `{backend}` rounds to nothing on the {target} target"),
+    )
+    .here("in this list")
+    .help("use weights that differ less")
+}
+
+/// Cuts a text in front to at most `max` bytes, with `…` where something is left out.
+fn cut_front(text: &str, max: usize) -> std::borrow::Cow<'_, str> {
+    const ELLIPSIS: &str = "…";
+    if text.len() <= max {
+        return text.into();
+    }
+    let from = text.len() - (max - ELLIPSIS.len());
+    let start = (from..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+    format!("{ELLIPSIS}{}", &text[start..]).into()
+}
