@@ -1,0 +1,333 @@
+//! The ruleset as commands for `nft -j -f`, a command a line. No other file knows libnftables' JSON.
+//!
+//! The types are the `nftables` crate's. Two things it cannot say are plain values: the declaration of a verdict map,
+//! and an element whose verdict is `drop`. Order matters to nft 1.0.6: chains stand before the maps whose elements
+//! go to them, and those before the rules that ask them.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::IpAddr;
+
+use nftables::expr::{
+    CT, Elem, Expression, Fib, FibFlag, FibResult, JHash, Map, Meta, MetaKey, NamedExpression, NgMode, Numgen, Payload,
+    PayloadField, Prefix, Range, SetItem,
+};
+use nftables::schema::{self, NfCmd, NfListObject, NfObject};
+use nftables::stmt::{self, JumpTarget, NAT, NATFamily, Operator, RejectType, VerdictMap as AskMap};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+
+use crate::dispatch::Hook;
+use crate::ir::{Family, Interface};
+
+use super::model::{
+    AddressType, Chain, Choice, Destination, Element, Field, Name, NewPort, Numbers, PRIORITY, Pick, Reject, Rule,
+    Ruleset, Statement, Value, Verdict, VerdictMap,
+};
+use super::text::data_type;
+
+/// Bytes that are gathered before they are written.
+const PIECE: usize = 64 << 10;
+
+/// Prints all commands.
+pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
+    let mut list = Commands { out, text: Vec::with_capacity(PIECE + (4 << 10)), any: false };
+    list.text.extend(b"{\"nftables\": [\n");
+    let name = &ruleset.table;
+    let table =
+        || NfListObject::Table(schema::Table { family: NfFamily::INet, name: name.as_str().into(), handle: None });
+    list.add(table())?;
+    list.command(&NfObject::CmdObject(NfCmd::Delete(table())))?;
+    list.add(table())?;
+    for one in &ruleset.chains {
+        list.add(NfListObject::Chain(chain(name, one)))?;
+    }
+    for map in &ruleset.maps {
+        list.command(&declaration(name, map))?;
+        elements(&mut list, name, map)?;
+    }
+    for chain in &ruleset.chains {
+        for one in &chain.rules {
+            list.add(NfListObject::Rule(rule(name, &chain.name, one)))?;
+        }
+    }
+    list.text.extend(b"\n]}\n");
+    list.out.write_all(&list.text)
+}
+
+struct Commands<'a, W> {
+    out: &'a mut W,
+    text: Vec<u8>,
+    any: bool,
+}
+
+impl<W: io::Write> Commands<'_, W> {
+    fn add(&mut self, object: NfListObject<'_>) -> io::Result<()> {
+        self.command(&NfObject::CmdObject(NfCmd::Add(object)))
+    }
+
+    fn command(&mut self, command: &impl Serialize) -> io::Result<()> {
+        if std::mem::replace(&mut self.any, true) {
+            self.text.extend(b",\n");
+        }
+        serde_json::to_writer(&mut self.text, command)?;
+        if self.text.len() >= PIECE {
+            self.out.write_all(&self.text)?;
+            self.text.clear();
+        }
+        Ok(())
+    }
+}
+
+fn chain<'a>(table: &'a Name, chain: &'a Chain) -> schema::Chain<'a> {
+    let mut object =
+        schema::Chain { table: table.as_str().into(), name: chain.name.as_str().into(), ..schema::Chain::default() };
+    object.family = NfFamily::INet;
+    if let Some(hook) = chain.hook {
+        object._type = Some(NfChainType::NAT);
+        object.hook = Some(match hook {
+            Hook::Prerouting => NfHook::Prerouting,
+            Hook::Output => NfHook::Output,
+        });
+        object.prio = Some(PRIORITY);
+        object.policy = Some(NfChainPolicy::Accept);
+    }
+    object
+}
+
+/// The crate's maps lead to data, not to verdicts.
+fn declaration(table: &Name, map: &VerdictMap) -> Json {
+    let key: Vec<&str> = map.key.iter().map(|field| data_type(*field)).collect();
+    let mut object = json!({
+        "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": "verdict",
+    });
+    if map.interval {
+        object["flags"] = json!(["interval"]);
+    }
+    json!({"add": {"map": object}})
+}
+
+/// The elements of a map: those that the crate can say, then the others.
+fn elements<W: io::Write>(list: &mut Commands<'_, W>, table: &Name, map: &VerdictMap) -> io::Result<()> {
+    let mut typed = Vec::with_capacity(map.elements.len());
+    let mut plain = Vec::new();
+    for element in &map.elements {
+        match verdict_expression(&element.verdict) {
+            Some(verdict) => typed.push(Expression::List(vec![key(element), verdict])),
+            None => plain.push(json!([key(element), {"drop": null}])),
+        }
+    }
+    if !typed.is_empty() {
+        list.add(NfListObject::Element(schema::Element {
+            family: NfFamily::INet,
+            table: table.as_str().into(),
+            name: map.name.as_str().into(),
+            elem: typed.into(),
+        }))?;
+    }
+    if !plain.is_empty() {
+        let (table, map) = (table.as_str(), map.name.as_str());
+        list.command(&json!({"add": {"element": {"family": "inet", "table": table, "name": map, "elem": plain}}}))?;
+    }
+    Ok(())
+}
+
+fn key(element: &Element) -> Expression<'_> {
+    let key = named(NamedExpression::Concat(element.key.iter().map(value).collect()));
+    match &element.comment {
+        Some(comment) => named(NamedExpression::Elem(Elem {
+            val: Box::new(key),
+            timeout: None,
+            expires: None,
+            comment: Some(comment.as_str().into()),
+            counter: None,
+        })),
+        None => key,
+    }
+}
+
+fn rule<'a>(table: &'a Name, chain: &'a Name, rule: &'a Rule) -> schema::Rule<'a> {
+    schema::Rule {
+        family: NfFamily::INet,
+        table: table.as_str().into(),
+        chain: chain.as_str().into(),
+        expr: rule.statements.iter().map(statement).collect::<Vec<_>>().into(),
+        handle: None,
+        index: None,
+        comment: rule.comment.as_ref().map(|comment| comment.as_str().into()),
+    }
+}
+
+fn statement(statement: &Statement) -> stmt::Statement<'_> {
+    match statement {
+        Statement::Match { field: left, negated, values } => {
+            let right = match &values[..] {
+                [only] => value(only),
+                _ => set(values.iter().map(|one| SetItem::Element(value(one)))),
+            };
+            // A state is a bit of several.
+            let op = match (negated, left) {
+                (true, _) => Operator::NEQ,
+                (false, Field::ConnectionState) => Operator::IN,
+                (false, _) => Operator::EQ,
+            };
+            stmt::Statement::Match(stmt::Match { left: field(*left), right, op })
+        }
+        Statement::Lookup { key, map } => stmt::Statement::VerdictMap(AskMap {
+            key: named(NamedExpression::Concat(key.iter().map(|one| field(*one)).collect())),
+            data: text(format!("@{map}")),
+        }),
+        Statement::Branch(choice) => stmt::Statement::VerdictMap(AskMap {
+            key: pick(choice.pick),
+            data: items(choice, |verdict| verdict_expression(verdict).expect("a choice leads to chains")),
+        }),
+        Statement::Dnat { family, to } => stmt::Statement::DNAT(Some(dnat(*family, to))),
+        Statement::Redirect(port) => {
+            stmt::Statement::Redirect(Some(NAT { addr: None, family: None, port: new_port(port), flags: None }))
+        }
+        Statement::Reject(Reject::TcpReset) => {
+            stmt::Statement::Reject(Some(stmt::Reject::new(Some(RejectType::TCPReset), None)))
+        }
+        Statement::Reject(Reject::PortUnreachable) => {
+            stmt::Statement::Reject(Some(stmt::Reject::new(Some(RejectType::ICMPX), Some(RejectCode::PortUnreach))))
+        }
+        Statement::Verdict(Verdict::Drop) => stmt::Statement::Drop(None),
+        Statement::Verdict(Verdict::Return) => stmt::Statement::Return(None),
+        Statement::Verdict(Verdict::Goto(chain)) => stmt::Statement::Goto(JumpTarget { target: chain.as_str().into() }),
+    }
+}
+
+fn dnat(family: Family, to: &Destination) -> NAT<'_> {
+    let (addr, port) = match to {
+        Destination::One(one, port) => (address(*one), new_port(port)),
+        Destination::Addresses(choice) => (map(choice, |one| address(*one)), None),
+        Destination::Endpoints(choice) => {
+            let endpoint = |(one, port): &(IpAddr, u16)| {
+                named(NamedExpression::Concat(vec![address(*one), Expression::Number(u32::from(*port))]))
+            };
+            (map(choice, endpoint), None)
+        }
+    };
+    let family = match family {
+        Family::V4 => NATFamily::IP,
+        Family::V6 => NATFamily::IP6,
+    };
+    NAT { addr: Some(addr), family: Some(family), port, flags: None }
+}
+
+fn new_port(port: &NewPort) -> Option<Expression<'_>> {
+    match port {
+        NewPort::Kept => None,
+        NewPort::Fixed(port) => Some(Expression::Number(u32::from(*port))),
+        NewPort::Mapped { field: from, ports } => {
+            let number = |port: u16| Expression::Number(u32::from(port));
+            let data = set(ports.iter().map(|&(old, new)| SetItem::Mapping(number(old), number(new))));
+            Some(named(NamedExpression::Map(Box::new(Map { key: field(*from), data }))))
+        }
+    }
+}
+
+fn map<'a, T>(choice: &'a Choice<T>, data: impl Fn(&'a T) -> Expression<'a>) -> Expression<'a> {
+    named(NamedExpression::Map(Box::new(Map { key: pick(choice.pick), data: items(choice, data) })))
+}
+
+fn items<'a, T>(choice: &'a Choice<T>, data: impl Fn(&'a T) -> Expression<'a>) -> Expression<'a> {
+    set(choice.elements.iter().map(|(numbers, to)| SetItem::Mapping(range_of(*numbers), data(to))))
+}
+
+fn range_of(numbers: Numbers) -> Expression<'static> {
+    match numbers.first == numbers.last {
+        true => Expression::Number(numbers.first),
+        false => range(Expression::Number(numbers.first), Expression::Number(numbers.last)),
+    }
+}
+
+fn pick(pick: Pick) -> Expression<'static> {
+    let numgen = |mode, modulus| named(NamedExpression::Numgen(Numgen { mode, ng_mod: modulus, offset: None }));
+    match pick {
+        Pick::Random { modulus } => numgen(NgMode::Random, modulus),
+        Pick::InTurn { modulus } => numgen(NgMode::Inc, modulus),
+        Pick::SourceHash { family, modulus, seed } => named(NamedExpression::JHash(JHash {
+            hash_mod: modulus,
+            offset: None,
+            expr: Box::new(field(Field::Source(family))),
+            seed: Some(seed),
+        })),
+    }
+}
+
+fn field(field: Field) -> Expression<'static> {
+    let ip = |family| match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
+    };
+    let payload = |protocol: &'static str, field: &'static str| {
+        NamedExpression::Payload(Payload::PayloadField(PayloadField { protocol: protocol.into(), field: field.into() }))
+    };
+    named(match field {
+        Field::Family => NamedExpression::Meta(Meta { key: MetaKey::Nfproto }),
+        Field::Source(family) => payload(ip(family), "saddr"),
+        Field::Destination(family) => payload(ip(family), "daddr"),
+        Field::Protocol => NamedExpression::Meta(Meta { key: MetaKey::L4proto }),
+        Field::Port(protocol) => payload(protocol.name(), "dport"),
+        Field::AnyPort => payload("th", "dport"),
+        Field::Interface => NamedExpression::Meta(Meta { key: MetaKey::Iifname }),
+        // A set of one flag has one order.
+        Field::DestinationType => NamedExpression::Fib(Fib { result: FibResult::Type, flags: [FibFlag::Daddr].into() }),
+        Field::ConnectionState => NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }),
+    })
+}
+
+fn value(value: &Value) -> Expression<'_> {
+    match value {
+        Value::Family(Family::V4) => text("ipv4"),
+        Value::Family(Family::V6) => text("ipv6"),
+        Value::Address(one) => address(*one),
+        Value::Net(net) => named(NamedExpression::Prefix(Prefix {
+            addr: Box::new(address(net.addr())),
+            len: u32::from(net.prefix_len()),
+        })),
+        Value::Addresses(first, last) => range(address(*first), address(*last)),
+        Value::Protocol(protocol) => text(protocol.name()),
+        Value::Ports(ports) => {
+            let (first, last) = (u32::from(ports.first()), u32::from(ports.last()));
+            range_of(Numbers { first, last })
+        }
+        Value::Interface(Interface::Exact(name)) => text(name.as_str()),
+        Value::Interface(Interface::Prefix(prefix)) => text(format!("{prefix}*")),
+        Value::AddressType(AddressType::Local) => text("local"),
+        Value::AddressType(AddressType::Broadcast) => text("broadcast"),
+        Value::Invalid => text("invalid"),
+    }
+}
+
+/// `None` for `drop`: the crate writes it as a string, nft wants an object.
+fn verdict_expression(verdict: &Verdict) -> Option<Expression<'_>> {
+    match verdict {
+        Verdict::Goto(chain) => {
+            Some(Expression::Verdict(nftables::expr::Verdict::Goto(JumpTarget { target: chain.as_str().into() })))
+        }
+        Verdict::Drop | Verdict::Return => None,
+    }
+}
+
+fn named(expression: NamedExpression<'_>) -> Expression<'_> {
+    Expression::Named(expression)
+}
+
+fn text<'a>(text: impl Into<Cow<'a, str>>) -> Expression<'a> {
+    Expression::String(text.into())
+}
+
+fn address(address: IpAddr) -> Expression<'static> {
+    text(address.to_string())
+}
+
+fn range<'a>(first: Expression<'a>, last: Expression<'a>) -> Expression<'a> {
+    Expression::Range(Box::new(Range { range: [first, last] }))
+}
+
+fn set<'a>(items: impl Iterator<Item = SetItem<'a>>) -> Expression<'a> {
+    named(NamedExpression::Set(items.collect()))
+}

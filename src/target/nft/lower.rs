@@ -1,0 +1,318 @@
+//! From the dispatch cells to maps, base chains and cell chains. What a service does is [`super::service`]'s.
+//!
+//! A base chain goes to a dispatch chain for each family, which asks the stages in the table's order. A hit goes to a
+//! service's chain, or to a cell chain where something is left to be tested, and never comes back: that is what makes
+//! the first match win. Below a base chain the deepest way is dispatch, cell, service, two hash levels, backend,
+//! refusal: 7 of the 15 that the kernel allows.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::diagnostic::Diagnostic;
+use crate::dispatch::{AddressRange, Cell, Entry, Hook, Place, Table, Test, loopback, multicast, table};
+use crate::endpoint::PortRange;
+use crate::ir::{Config, Family, PerFamily};
+use crate::statement::balance::Protocol;
+use crate::target::Options;
+
+use super::model::{Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap, short};
+use super::names::{Names, fixed};
+use super::piece::{self, addresses, goto, not_broadcast, one, plain};
+use super::{linear, service};
+
+/// Lowers a program. All errors are returned, or none and the ruleset.
+pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
+    let pending = crate::target::pending(config, "nftables");
+    if !pending.is_empty() {
+        return Err(pending);
+    }
+    let mut lowering = Lowering::new(config);
+    let mut base = Vec::new();
+    let mut dispatch = Vec::new();
+    let mut first: PerFamily<Option<(Table, Name)>> = PerFamily::default();
+    for hook in Hook::ALL {
+        let mut rules = Vec::new();
+        for family in Family::ALL {
+            let table = table(config, family, hook);
+            if table.is_empty() {
+                continue;
+            }
+            // Both hooks share a chain where they see the same table.
+            let name = match first.get(family) {
+                Some((earlier, name)) if *earlier == table => name.clone(),
+                Some(_) | None => {
+                    let chain = lowering.dispatch(family, hook, &table);
+                    let name = chain.name.clone();
+                    dispatch.push(chain);
+                    *first.get_mut(family) = Some((table, name.clone()));
+                    name
+                }
+            };
+            rules.push(plain([one(Field::Family, Value::Family(family)), goto(name)]));
+        }
+        // The table has a base chain even where there is nothing to do.
+        if hook == Hook::Prerouting || !rules.is_empty() {
+            base.push(Chain { name: fixed(hook_name(hook)), hook: Some(hook), rules });
+        }
+    }
+    let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
+    lowering.finish(base, dispatch, dispatched, options)
+}
+
+fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Prerouting => "prerouting",
+        Hook::Output => "output",
+    }
+}
+
+/// What is known and made while a program is lowered.
+pub struct Lowering<'a> {
+    pub config: &'a Config,
+    names: Names,
+    maps: Vec<VerdictMap>,
+    cells: Vec<Chain>,
+    cell_names: PerFamily<HashMap<Vec<Entry>, Name>>,
+    /// The chains that something goes to, by service.
+    used: PerFamily<Vec<bool>>,
+    refuse: bool,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(config: &'a Config) -> Lowering<'a> {
+        let unused = vec![false; config.services().len()];
+        Lowering {
+            config,
+            names: Names::of(config),
+            maps: Vec::new(),
+            cells: Vec::new(),
+            cell_names: PerFamily::default(),
+            used: PerFamily { v4: unused.clone(), v6: unused },
+            refuse: false,
+        }
+    }
+
+    /// Where a connection goes that a service gets.
+    pub fn verdict(&mut self, service: u32, family: Family) -> Verdict {
+        match service::shortcut(&self.config.services()[service as usize], family) {
+            Some(service::Shortcut::Drop) => Verdict::Drop,
+            Some(service::Shortcut::Refuse) => {
+                self.refuse = true;
+                Verdict::Goto(self.names.refuse.clone())
+            }
+            None => {
+                self.used.get_mut(family)[service as usize] = true;
+                Verdict::Goto(self.names.service(service, family).clone())
+            }
+        }
+    }
+
+    pub fn comment(&self, service: u32) -> Comment {
+        self.names.comment(service).clone()
+    }
+
+    /// Where a cell's connections go, and the comment where they belong to one service.
+    fn cell(&mut self, family: Family, entries: &[Entry]) -> (Verdict, Option<Comment>) {
+        match entries {
+            [only] if only.is_final() => (self.verdict(only.service, family), Some(self.comment(only.service))),
+            _ => (Verdict::Goto(self.cell_chain(family, entries)), None),
+        }
+    }
+
+    /// The chain that tests what a cell leaves open; cells with the same entries share it.
+    fn cell_chain(&mut self, family: Family, entries: &[Entry]) -> Name {
+        if let Some(name) = self.cell_names.get(family).get(entries) {
+            return name.clone();
+        }
+        let number = self.cell_names.get(family).len() + 1;
+        let name = fixed(&format!("cell-{number}-{}", short(family)));
+        self.cell_names.get_mut(family).insert(entries.to_vec(), name.clone());
+        let rules = entries.iter().map(|entry| self.entry(family, entry)).collect();
+        self.cells.push(Chain { name: name.clone(), hook: None, rules });
+        name
+    }
+
+    fn entry(&mut self, family: Family, entry: &Entry) -> Rule {
+        let service = &self.config.services()[entry.service as usize];
+        let mut statements = Vec::with_capacity(4);
+        if entry.on {
+            statements.extend(service.on.as_ref().map(piece::interfaces));
+        }
+        match entry.test {
+            Test::Nothing => {}
+            Test::Local => statements.push(piece::local()),
+            Test::NotBroadcast => statements.push(not_broadcast()),
+        }
+        if entry.from {
+            statements.extend(service.from.as_ref().map(|from| piece::allowed(from, family)));
+        }
+        statements.push(Statement::Verdict(self.verdict(entry.service, family)));
+        Rule { statements, comment: Some(self.comment(entry.service)) }
+    }
+
+    /// The chain that looks connections of a family up, and its maps.
+    fn dispatch(&mut self, family: Family, hook: Hook, table: &Table) -> Chain {
+        let mut stages = Stages { family, hook, rules: Vec::new() };
+        self.addresses(&mut stages, "exact", &table.exact);
+        self.addresses(&mut stages, "ranges", &table.ranges);
+        for listener in &table.linear {
+            let rule = linear::rule(self, family, hook, listener);
+            stages.rules.push(rule);
+        }
+        let guard = one(Field::Destination(family), addresses(AddressRange::of(loopback(family))));
+        self.broad(&mut stages, "loopback", &table.loopback, &[guard]);
+        stages.rules.extend(special(family, table));
+        let guard = piece::local();
+        self.broad(&mut stages, "local", &table.local, &[guard]);
+        if !table.any.is_empty() && family == Family::V4 {
+            let broadcast = piece::broadcast();
+            stages.rules.push(plain([broadcast, Statement::Verdict(Verdict::Return)]));
+        }
+        self.broad(&mut stages, "any", &table.any, &[]);
+        Chain { name: stages.name("dispatch"), hook: None, rules: stages.rules }
+    }
+
+    /// One map of cells with addresses.
+    fn addresses(&mut self, stages: &mut Stages, stem: &str, cells: &[Cell]) {
+        let mut elements = Vec::with_capacity(cells.len());
+        for cell in cells {
+            let Place::Addresses(range) = &cell.place else { unreachable!("the stage holds cells with addresses") };
+            elements.push(self.element(stages.family, cell, Some(addresses(*range))));
+        }
+        let key = vec![Field::Destination(stages.family), Field::Protocol, Field::AnyPort];
+        self.lookup(stages, stem, key, elements, &[]);
+    }
+
+    /// The maps of cells without addresses: single ports before ranges (which may hold them too), and of each those
+    /// for one interface first.
+    fn broad(&mut self, stages: &mut Stages, stem: &str, cells: &[Cell], guard: &[Statement]) {
+        let mut maps: [Vec<Element>; 4] = Default::default();
+        let mut seen: HashSet<(&Place, Protocol, PortRange)> = HashSet::with_capacity(cells.len());
+        for cell in cells {
+            if !seen.insert((&cell.place, cell.protocol, cell.ports)) {
+                continue;
+            }
+            let interface = match &cell.place {
+                Place::Local { interface } | Place::Any { interface } => interface.clone(),
+                Place::Loopback | Place::Addresses(_) => None,
+            };
+            let map = 2 * usize::from(!cell.ports.is_single()) + usize::from(interface.is_none());
+            let first = interface.map(|name| Value::Interface(crate::ir::Interface::Exact(name)));
+            maps[map].push(self.element(stages.family, cell, first));
+        }
+        for (elements, suffix) in maps.into_iter().zip(["-on", "", "-ranges-on", "-ranges"]) {
+            let mut key = vec![Field::Protocol, Field::AnyPort];
+            if suffix.ends_with("on") {
+                key.insert(0, Field::Interface);
+            }
+            self.lookup(stages, &format!("{stem}{suffix}"), key, elements, guard);
+        }
+    }
+
+    fn element(&mut self, family: Family, cell: &Cell, first: Option<Value>) -> Element {
+        let (verdict, comment) = self.cell(family, &cell.entries);
+        let rest = [Value::Protocol(cell.protocol), Value::Ports(cell.ports)];
+        Element { key: first.into_iter().chain(rest).collect(), verdict, comment }
+    }
+
+    /// A map, if it has elements, and the rule that asks it. The output hook uses prerouting's map where it is the same.
+    fn lookup(
+        &mut self,
+        stages: &mut Stages,
+        stem: &str,
+        key: Vec<Field>,
+        elements: Vec<Element>,
+        guard: &[Statement],
+    ) {
+        if elements.is_empty() {
+            return;
+        }
+        let interval = elements.iter().any(|element| element.key.iter().any(Value::is_range));
+        let shared = Stages { hook: Hook::Prerouting, family: stages.family, rules: Vec::new() }.name(stem);
+        let same = self.maps.iter().find(|map| map.name == shared && map.key == key && map.elements == elements);
+        let map = match same {
+            Some(map) => map.name.clone(),
+            None => {
+                let name = stages.name(stem);
+                self.maps.push(VerdictMap { name: name.clone(), key: key.clone(), interval, elements });
+                name
+            }
+        };
+        let mut statements = guard.to_vec();
+        statements.push(Statement::Lookup { key, map });
+        stages.rules.push(Rule { statements, comment: None });
+    }
+
+    /// Adds the chains of the services that something goes to, in source order.
+    fn finish(
+        mut self,
+        mut base: Vec<Chain>,
+        dispatch: Vec<Chain>,
+        dispatched: PerFamily<bool>,
+        options: &Options,
+    ) -> Result<Ruleset, Vec<Diagnostic>> {
+        let mut errors = Vec::new();
+        let mut services = Vec::with_capacity(self.config.services().len());
+        for (index, service) in self.config.services().iter().enumerate() {
+            for family in Family::ALL.into_iter().filter(|family| self.used.get(*family)[index]) {
+                let maker = service::Maker::new(service, family, &self.names, index as u32);
+                match maker.make(&mut services) {
+                    Ok(refuses) => self.refuse |= refuses,
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let translates = service::translates(&services);
+        let untracked = |family: &Family| *dispatched.get(*family) && !translates.get(*family);
+        if Family::ALL.iter().any(untracked) {
+            base[0].rules.insert(0, track());
+        }
+        let mut chains = base;
+        chains.reserve_exact(dispatch.len() + self.cells.len() + services.len() + 1);
+        chains.extend(dispatch);
+        chains.extend(self.cells);
+        chains.extend(services);
+        chains.extend(self.refuse.then(|| service::refuse(self.names.refuse.clone())));
+        Ok(Ruleset { table: self.names.table(options.instance.as_ref()), maps: self.maps, chains })
+    }
+}
+
+/// The dispatch chain in the making.
+struct Stages {
+    family: Family,
+    hook: Hook,
+    rules: Vec<Rule>,
+}
+
+impl Stages {
+    fn name(&self, stem: &str) -> Name {
+        let hook = match self.hook {
+            Hook::Prerouting => "",
+            Hook::Output => "output-",
+        };
+        fixed(&format!("{stem}-{hook}{}", short(self.family)))
+    }
+}
+
+/// Keeps loopback addresses from the stages for local and any address, and multicast from the latter.
+fn special(family: Family, table: &Table) -> Option<Rule> {
+    let mut values = vec![addresses(AddressRange::of(loopback(family)))];
+    match (table.local.is_empty(), table.any.is_empty()) {
+        (true, true) => return None,
+        // A multicast address is none of this machine's own.
+        (false, true) => {}
+        (_, false) => values.push(addresses(AddressRange::of(multicast(family)))),
+    }
+    let test = Statement::Match { field: Field::Destination(family), negated: false, values };
+    Some(plain([test, Statement::Verdict(Verdict::Return)]))
+}
+
+/// Makes the kernel track connections in both families: without an expression that needs it, such as `dnat`, it does
+/// not, and walks no `nat` chain. Invalid packets reach no `nat` chain, so the rule does nothing else.
+fn track() -> Rule {
+    let comment = Comment::fitted("makes the kernel track connections, or nat chains are not walked");
+    let statements = vec![one(Field::ConnectionState, Value::Invalid), Statement::Verdict(Verdict::Return)];
+    Rule { statements, comment: Some(comment) }
+}
