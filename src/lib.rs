@@ -1,5 +1,6 @@
 //! `lbc`, the load-balancer compiler.
 
+pub mod cli;
 pub mod diagnostic;
 pub mod dispatch;
 pub mod endpoint;

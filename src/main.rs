@@ -1,3 +1,7 @@
 //! The `lbc` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lbc::cli::main()
+}

@@ -15,18 +15,26 @@
 //!     }
 //! }
 //! ```
+
+#![allow(clippy::disallowed_methods, reason = "tests read files and the environment")]
 #![cfg(target_os = "linux")]
 
 #[path = "kernel/available.rs"]
 mod available;
 #[path = "kernel/bytecode.rs"]
 mod bytecode;
+#[path = "kernel/case.rs"]
+mod case;
 #[path = "kernel/datagram.rs"]
 mod datagram;
 #[path = "kernel/handwritten.rs"]
 mod handwritten;
 #[path = "kernel/harness.rs"]
 mod harness;
+#[path = "kernel/listen.rs"]
+mod listen;
+#[path = "kernel/model.rs"]
+mod model;
 #[path = "kernel/namespace.rs"]
 mod namespace;
 #[path = "kernel/net.rs"]

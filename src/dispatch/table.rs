@@ -129,6 +129,7 @@ pub fn table(config: &Config, family: Family, hook: Hook) -> Table {
         let index = Index::new(&list);
         Cutter { services: config.services(), family, hook, protocol, index }.cut(&list, &mut table);
     }
+    table.ranges = join_ports(std::mem::take(&mut table.ranges));
     if table.ranges.len() > MAX_RANGES {
         // Groups are disjoint, so all wide listeners may as well be tried in source order.
         table.ranges.clear();
@@ -437,6 +438,22 @@ fn wide_range(listener: &Listener) -> Option<(AddressRange, PortRange)> {
         Destination::Prefix(net) => Some((AddressRange::of(net), listener.ports)),
         Destination::Local | Destination::Any => None,
     }
+}
+
+/// Joins cells of neighbouring ports that are alike in everything else, also across groups.
+fn join_ports(mut cells: Vec<Cell>) -> Vec<Cell> {
+    cells.sort_by(|a, b| (&a.place, a.protocol, a.ports).cmp(&(&b.place, b.protocol, b.ports)));
+    let mut joined: Vec<Cell> = Vec::with_capacity(cells.len());
+    for cell in cells {
+        match joined.last_mut() {
+            Some(last) if last.protocol == cell.protocol && joins_ports(last, &cell) => {
+                let ports = PortRange::new(last.ports.first(), cell.ports.last());
+                last.ports = ports.expect("neighbours in ascending order");
+            }
+            Some(_) | None => joined.push(cell),
+        }
+    }
+    joined
 }
 
 fn joins_ports(a: &Cell, b: &Cell) -> bool {

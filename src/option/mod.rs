@@ -74,7 +74,7 @@ impl Kind {
 }
 
 /// What happens to what an option keeps out: `else drop` or `else reject`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Else {
     Drop,
     Reject,

@@ -101,6 +101,18 @@ impl<'a> Context<'a> {
         found
     }
 
+    /// Whether a list, at any depth, holds nothing but `:port` backends. Only for lists that were expanded: no cycles.
+    pub fn redirects_only(&self, source: SourceId, list: &Backends) -> bool {
+        list.list.iter().all(|backend| match backend.server {
+            Server::Local => true,
+            Server::Address(..) => false,
+            Server::Name(name) => match self.names.get(self.text(source, name)) {
+                Some((declared, Declaration::Pool(_, pool))) => self.redirects_only(declared.source, &pool.backends),
+                Some((_, Declaration::Host(_) | Declaration::Net(..))) | None => false,
+            },
+        })
+    }
+
     /// What a service does in a family. `Err` where an error was recorded; `Ok(None)` where no backend has an address.
     pub fn body(
         &mut self,

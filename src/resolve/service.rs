@@ -52,9 +52,11 @@ pub fn resolve<'a>(
     let listener = Listener { ports: &ports, local, loc: at(source, balance.listen.span) };
     let mut bodies = PerFamily::default();
     let mut backends = PerFamily::<bool>::default();
+    let mut failed = false;
     for family in Family::ALL {
         let body = context.body(source, &balance.backends, family, listener);
         *backends.get_mut(family) = matches!(body, Ok(Some(_)) | Err(()));
+        failed |= body.is_err();
         let total = from.as_ref().is_some_and(|from| from.otherwise.is_some());
         *bodies.get_mut(family) = match body {
             Ok(Some(body)) => Some(body),
@@ -76,15 +78,20 @@ pub fn resolve<'a>(
             Some(Body::Drained | Body::Closed) | None => {}
         }
     }
-    if context.errors.len() > before {
+    if failed || context.errors.len() > before {
         return None;
     }
-    // Destinations of a family without the service are no listeners of it.
-    let redirects_only = Family::ALL.iter().all(|&family| match bodies.get(family) {
-        Some(Body::Balance(group)) => group.backends.iter().all(|b| matches!(b, crate::ir::Backend::Local(_))),
-        Some(Body::Drained) => balance.backends.list.iter().all(|b| matches!(b.server, Server::Local)),
-        Some(Body::Closed) | None => false,
-    });
+    let redirects_only = context.redirects_only(source, &balance.backends);
+    // A family that no destination belongs to has no part in the service.
+    for family in Family::ALL {
+        let listens = destinations.iter().any(|destination| match destination {
+            Destination::Local | Destination::Any => true,
+            Destination::Prefix(net) => Family::of_net(*net) == family,
+        });
+        if !listens {
+            *bodies.get_mut(family) = None;
+        }
+    }
     let pending = pending(&options);
     let line = context.program.sources.get(source).line(span.start) as u32;
     let service = Service {

@@ -252,11 +252,11 @@ mod tests {
         ];
         let split = weights(&members, u64::MAX >> 1).expect("small weights");
         let exact = ratio(&shares(&members, 6));
-        let mut all = vec![0u64; 6];
+        let mut all = [0u64; 6];
         for (&index, &weight) in split.backends.iter().zip(&split.weights) {
             all[index as usize] = weight;
         }
-        assert_eq!(all.iter().map(|&weight| BigUint::from(weight)).collect::<Vec<_>>(), exact);
+        assert_eq!(all.map(BigUint::from).to_vec(), exact);
     }
 
     #[test]

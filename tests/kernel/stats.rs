@@ -19,16 +19,28 @@ pub fn tally<S: AsRef<str>>(servers: &[S]) -> BTreeMap<&str, u64> {
 /// A weight of zero asserts that the server was not reached at all.
 #[track_caller]
 pub fn assert_shares<S: AsRef<str>>(context: &str, servers: &[S], weights: &[(&str, u64)]) {
+    if let Err(difference) = check_shares(servers, weights) {
+        panic!("{context}: {difference}");
+    }
+}
+
+/// As [`assert_shares`]; the error says how they differ.
+pub fn check_shares<S: AsRef<str>>(servers: &[S], weights: &[(&str, u64)]) -> Result<(), String> {
     let counts = tally(servers);
     for server in counts.keys() {
         let expected = weights.iter().any(|(name, weight)| name == server && *weight > 0);
-        assert!(expected, "{context}: `{server}` should get nothing\n  {counts:?}\n  weights {weights:?}");
+        if !expected {
+            return Err(format!("`{server}` should get nothing\n  {counts:?}\n  weights {weights:?}"));
+        }
     }
     let weighty: Vec<(&str, u64)> = weights.iter().copied().filter(|(_, weight)| *weight > 0).collect();
     let observed: Vec<u64> = weighty.iter().map(|(name, _)| counts.get(name).copied().unwrap_or(0)).collect();
     let expected: Vec<u64> = weighty.iter().map(|(_, weight)| *weight).collect();
     let p = p_value(&observed, &expected);
-    assert!(p >= REJECTED_BELOW, "{context}: p = {p:e}\n  {counts:?}\n  weights {weights:?}");
+    if p < REJECTED_BELOW {
+        return Err(format!("p = {p:e}\n  {counts:?}\n  weights {weights:?}"));
+    }
+    Ok(())
 }
 
 /// The probability that shares deviate from the weights at least as much as the observed counts do.

@@ -1,1 +1,13 @@
-//! iptables.
+//! iptables: one rule model for both families, printed as restore text or as a script that installs and removes it.
+
+mod hash;
+mod lower;
+pub mod model;
+mod names;
+mod restore;
+mod script;
+mod service;
+
+pub use lower::lower;
+pub use restore::{Families, Hooks, print as print_restore};
+pub use script::print as print_script;

@@ -1,0 +1,192 @@
+//! `lbc compile`
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::diagnostic::Diagnostic;
+use crate::ir::{Config, Family};
+use crate::program::Program;
+use crate::resolve::{resolve, sort};
+use crate::target::iptables::{self, Families, Hooks};
+use crate::target::{Instance, Options, nft};
+
+use super::input::{Declarations, Input};
+use super::output::{diff, print, replace};
+use super::render::{Stream, report};
+use super::{Exit, Failure, Global};
+
+/// Compile to rules, on standard output or into a file
+#[derive(Debug, Args)]
+pub struct Compile {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    declarations: Declarations,
+    /// What to compile to
+    #[arg(long, value_enum)]
+    target: Target,
+    /// The form of iptables output [default: restore]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// The families of iptables output [default: those that the program uses]
+    #[arg(long, value_enum)]
+    family: Option<FamilyArg>,
+    /// Whether restore text holds the jumps from the built-in chains [default: include]
+    #[arg(long, value_enum)]
+    hooks: Option<HooksArg>,
+    /// The shape of iptables chains [default: auto]
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
+    /// Give the chains or the table a name of their own, to keep a second program on one machine apart
+    #[arg(long, value_name = "NAME", value_parser = Instance::new)]
+    instance: Option<Instance>,
+    /// Write to a file, whole or not at all
+    #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
+    output: Option<PathBuf>,
+    /// Compare with a file: exit code 1 and a diff where it is out of date
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Target {
+    Iptables,
+    Nft,
+    NftJson,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Text for iptables-restore and ip6tables-restore
+    Restore,
+    /// A POSIX shell script that installs, replaces and removes
+    Script,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FamilyArg {
+    Ipv4,
+    Ipv6,
+    Both,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HooksArg {
+    Include,
+    Skip,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Layout {
+    /// By size; in this version always linear
+    Auto,
+    /// One rule after the other, in source order
+    Linear,
+}
+
+impl Compile {
+    pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        self.check_arguments()?;
+        let (program, diagnostics) = self.input.program(&self.declarations)?;
+        let text = match self.compile(&program, diagnostics) {
+            Ok(text) => text?,
+            Err(diagnostics) => {
+                let diagnostics = sort(&program, diagnostics);
+                report(global, Stream::Err, &program.sources, &diagnostics)?;
+                return Ok(Exit::Findings);
+            }
+        };
+        if let Some(path) = &self.check {
+            return compare(path, &text);
+        }
+        match &self.output {
+            Some(path) => replace(path, &text)?,
+            None => print(&text)?,
+        }
+        Ok(Exit::Clean)
+    }
+
+    /// Options that belong to one target are errors with another: nothing is ignored in silence.
+    fn check_arguments(&self) -> Result<(), Failure> {
+        let iptables = self.target == Target::Iptables;
+        let only_iptables = [
+            ("--format", self.format.is_some()),
+            ("--family", self.family.is_some()),
+            ("--hooks", self.hooks.is_some()),
+            ("--layout", self.layout.is_some()),
+        ];
+        if let Some((option, _)) = only_iptables.into_iter().find(|(_, given)| *given && !iptables) {
+            return Err(Failure::new(format!("{option} belongs to --target iptables")));
+        }
+        if self.format == Some(Format::Script) && self.hooks.is_some() {
+            return Err(Failure::new("--hooks belongs to --format restore: the script sets each jump once"));
+        }
+        Ok(())
+    }
+
+    /// The whole output; the outer error is the program's, the inner one ours.
+    fn compile(
+        &self,
+        program: &Program,
+        mut diagnostics: Vec<Diagnostic>,
+    ) -> Result<Result<Vec<u8>, Failure>, Vec<Diagnostic>> {
+        let config = match resolve(program) {
+            Ok(config) if diagnostics.is_empty() => config,
+            Ok(_) => return Err(diagnostics),
+            Err(errors) => {
+                diagnostics.extend(errors);
+                return Err(diagnostics);
+            }
+        };
+        let options = Options { instance: self.instance.clone() };
+        let mut text = Vec::new();
+        let printed = match self.target {
+            Target::Iptables => self.iptables(&config, &options, &mut text)?,
+            Target::Nft => nft::lower(&config, &options)?.print_text(&mut text),
+            Target::NftJson => nft::lower(&config, &options)?.print_json(&mut text),
+        };
+        Ok(printed.map(|()| text).map_err(Failure::from))
+    }
+
+    fn iptables(
+        &self,
+        config: &Config,
+        options: &Options,
+        text: &mut Vec<u8>,
+    ) -> Result<std::io::Result<()>, Vec<Diagnostic>> {
+        let rules = iptables::lower(config, options)?;
+        let families = match self.family {
+            Some(FamilyArg::Ipv4) => Families::One(Family::V4),
+            Some(FamilyArg::Ipv6) => Families::One(Family::V6),
+            Some(FamilyArg::Both) => Families::Both,
+            None => match rules.families.as_slice() {
+                [only] => Families::One(*only),
+                [..] => Families::Both,
+            },
+        };
+        let hooks = match self.hooks {
+            Some(HooksArg::Skip) => Hooks::Skip,
+            Some(HooksArg::Include) | None => Hooks::Include,
+        };
+        Ok(match self.format {
+            Some(Format::Script) => iptables::print_script(&rules, families, text),
+            Some(Format::Restore) | None => iptables::print_restore(&rules, families, hooks, text),
+        })
+    }
+}
+
+/// `--check FILE`
+fn compare(path: &std::path::Path, text: &[u8]) -> Result<Exit, Failure> {
+    let old = match std::fs::read(path) {
+        Ok(old) => old,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", path.display()))),
+    };
+    if old == text {
+        return Ok(Exit::Clean);
+    }
+    let (old, new) = (String::from_utf8_lossy(&old), String::from_utf8_lossy(text));
+    print(diff(&path.display().to_string(), &old, &new).as_bytes())?;
+    Ok(Exit::Findings)
+}

@@ -1,0 +1,404 @@
+//! The one renderer of diagnostics, and the only user of miette.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan,
+    SpanContents, ThemeCharacters, ThemeStyles,
+};
+use serde::Serialize;
+
+use crate::diagnostic::{Diagnostic, Label, Severity};
+use crate::source::{Source, Sources, Span};
+
+use super::{Color, Failure, Global, OutputFormat};
+
+/// Where diagnostics go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// `check`
+    Out,
+    /// Every other command.
+    Err,
+}
+
+/// Prints all diagnostics in the form that was asked for. JSON is printed with none, too, where `always` says so.
+pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic]) -> Result<(), Failure> {
+    let mut text = String::new();
+    match global.output_format {
+        OutputFormat::Full => full(global, stream, sources, list, &mut text),
+        OutputFormat::Concise => {
+            for diagnostic in list {
+                let (source, span) = place(sources, &diagnostic.primary);
+                let (line, column) = source.position(span.start);
+                let message = printable(&diagnostic.message);
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{}:{line}:{column}: {} {message}", source.path, diagnostic.code.as_str());
+            }
+        }
+        OutputFormat::Json => {
+            let all = list.iter().map(|diagnostic| json(sources, diagnostic)).collect();
+            let report = Report { format_version: "1.0", diagnostics: all };
+            text = serde_json::to_string_pretty(&report).expect("plain values are JSON");
+            text.push('\n');
+        }
+        OutputFormat::JsonLines => {
+            for diagnostic in list {
+                text.push_str(&serde_json::to_string(&json(sources, diagnostic)).expect("plain values are JSON"));
+                text.push('\n');
+            }
+        }
+    }
+    match stream {
+        Stream::Out => io::stdout().lock().write_all(text.as_bytes())?,
+        Stream::Err => io::stderr().lock().write_all(text.as_bytes())?,
+    }
+    Ok(())
+}
+
+fn place<'a>(sources: &'a Sources, label: &Label) -> (&'a Source, Span) {
+    (sources.get(label.loc.source), label.loc.span)
+}
+
+// ---- for people -----------------------------------------------------------------------------------------------------
+
+fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic], text: &mut String) {
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+            let terminal = match stream {
+                Stream::Out => io::stdout().is_terminal(),
+                Stream::Err => io::stderr().is_terminal(),
+            };
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && (set("CLICOLOR_FORCE") || terminal)
+        }
+    };
+    let unicode = speaks_unicode();
+    let theme = GraphicalTheme {
+        characters: if unicode { ThemeCharacters::unicode() } else { ThemeCharacters::ascii() },
+        styles: if color { ThemeStyles::ansi() } else { ThemeStyles::none() },
+    };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false).with_context_lines(1);
+    for diagnostic in list {
+        let mut one = String::new();
+        let shown = Shown::new(sources, diagnostic);
+        if handler.render_report(&mut one, &shown).is_err() {
+            one = format!("{}: {}\n", diagnostic.code.as_str(), shown.message);
+        }
+        text.push_str(one.trim_start_matches('\n'));
+        text.push('\n');
+    }
+    if !list.is_empty() {
+        let plural = if list.len() == 1 { "" } else { "s" };
+        let _ = writeln!(text, "{} error{plural}", list.len());
+    }
+    if !unicode {
+        *text = text.replace('…', "...");
+    }
+}
+
+/// Whether the locale says that the terminal can show more than ASCII.
+fn speaks_unicode() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
+    let locale = locale.to_ascii_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
+
+/// User text without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A diagnostic as miette wants it.
+#[derive(Debug)]
+struct Shown<'a> {
+    diagnostic: &'a Diagnostic,
+    message: String,
+    sources: &'a Sources,
+    excerpt: Excerpt,
+    /// Labels in other files: each a report of its own.
+    related: Vec<Elsewhere>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Shown<'a> {
+        let main = diagnostic.primary.loc.source;
+        let spans = |id| {
+            let all = std::iter::once(&diagnostic.primary).chain(&diagnostic.labels);
+            all.filter(move |label| label.loc.source == id).map(|label| label.loc.span)
+        };
+        let related = diagnostic.labels.iter().filter(|label| label.loc.source != main).map(|label| Elsewhere {
+            text: label.text.clone(),
+            span: label.loc.span,
+            excerpt: Excerpt::new(sources.get(label.loc.source), spans(label.loc.source)),
+        });
+        Shown {
+            diagnostic,
+            message: printable(&diagnostic.message),
+            sources,
+            excerpt: Excerpt::new(sources.get(main), spans(main)),
+            related: related.collect(),
+        }
+    }
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl miette::Diagnostic for Shown<'_> {
+    fn code<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
+        let code = self.diagnostic.code;
+        Some(Box::new(format!("{} {}", code.as_str(), code.name())))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.diagnostic.severity {
+            Severity::Error => miette::Severity::Error,
+        })
+    }
+
+    fn help<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
+        let help = self.diagnostic.help.as_ref()?;
+        Some(Box::new(printable(help)))
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.excerpt)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let main = self.diagnostic.primary.loc.source;
+        let primary = &self.diagnostic.primary;
+        debug_assert!(primary.loc.span.range().end <= self.sources.get(main).text().len());
+        let text = |label: &Label| (!label.text.is_empty()).then(|| printable(&label.text));
+        let first = LabeledSpan::new_primary_with_span(text(primary), miette_span(primary.loc.span));
+        let others = self.diagnostic.labels.iter().filter(move |label| label.loc.source == main);
+        let others = others.map(move |label| LabeledSpan::new_with_span(text(label), miette_span(label.loc.span)));
+        Some(Box::new(std::iter::once(first).chain(others)))
+    }
+
+    fn related<'b>(&'b self) -> Option<Box<dyn Iterator<Item = &'b dyn miette::Diagnostic> + 'b>> {
+        if self.related.is_empty() {
+            return None;
+        }
+        Some(Box::new(self.related.iter().map(|other| other as &dyn miette::Diagnostic)))
+    }
+}
+
+/// A label in another file than the diagnostic's own.
+#[derive(Debug)]
+struct Elsewhere {
+    text: String,
+    span: Span,
+    excerpt: Excerpt,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&printable(&self.text))
+    }
+}
+
+impl std::error::Error for Elsewhere {}
+
+impl miette::Diagnostic for Elsewhere {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Advice)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.excerpt)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(None, miette_span(self.span)))))
+    }
+}
+
+fn miette_span(span: Span) -> SourceSpan {
+    (span.start as usize, (span.end - span.start) as usize).into()
+}
+
+/// The few lines around the labels: miette would scan and print the whole of a 64 MiB line otherwise.
+#[derive(Debug)]
+struct Excerpt {
+    path: String,
+    /// Each piece: its offset, line and column in the source (both from 0), and its text.
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    span: Span,
+    line: usize,
+    column: usize,
+    lines: usize,
+    text: String,
+}
+
+/// A line of more bytes than this is shown in part.
+const LONG_LINE: u32 = 400;
+/// What is shown of a long line on either side of a label, in bytes.
+const AROUND: u32 = 40;
+/// The most of a label's own text that is shown, in bytes.
+const LONGEST_LABEL: u32 = 1_000;
+
+impl Excerpt {
+    fn new(source: &Source, spans: impl Iterator<Item = Span>) -> Excerpt {
+        let spans: Vec<Span> = spans.collect();
+        let whole = spans.iter().copied().reduce(Span::to).unwrap_or_default();
+        // One piece for all labels where they stand near each other, else one for each.
+        let near = whole.end - whole.start <= LONGEST_LABEL && spans.len() > 1;
+        let wanted = if near { vec![whole] } else { spans };
+        Excerpt { path: source.path.clone(), pieces: wanted.into_iter().map(|span| piece(source, span)).collect() }
+    }
+}
+
+fn piece(source: &Source, span: Span) -> Piece {
+    let text = source.text();
+    let end = span.end.min(span.start + LONGEST_LABEL);
+    let (first, last) = (source.line(span.start), source.line(end.max(span.start + 1) - 1));
+    let before = source.line_span(first.max(2) - 1);
+    let after = source.line_span((last + 1).min(source.line_count()));
+    let crop = |line: Span, at: u32, start: bool| match (line.end - line.start > LONG_LINE, start) {
+        (false, true) => line.start,
+        (false, false) => line.end,
+        (true, true) => boundary(text, at.saturating_sub(AROUND).max(line.start), false),
+        (true, false) => boundary(text, (at + AROUND).min(line.end), true),
+    };
+    let short = |line: Span| line.end - line.start <= LONG_LINE;
+    let (first_line, last_line) = (source.line_span(first), source.line_span(last));
+    let start = match first > 1 && short(before) && short(first_line) {
+        true => before.start,
+        false => crop(first_line, span.start, true),
+    };
+    let stop = match short(after) && short(last_line) && last < source.line_count() {
+        true => after.end,
+        false => crop(last_line, end, false),
+    };
+    let cut = Span::new(start, stop.max(start));
+    let line = source.line(start) - 1;
+    Piece {
+        span: cut,
+        line,
+        column: (start - source.line_span(line + 1).start) as usize,
+        lines: source.line(stop) - line,
+        text: harmless(&text[cut.range()]),
+    }
+}
+
+/// The nearest character boundary, outwards.
+fn boundary(text: &str, at: u32, forwards: bool) -> u32 {
+    let mut at = at as usize;
+    while !text.is_char_boundary(at) {
+        at = if forwards { at + 1 } else { at - 1 };
+    }
+    at as u32
+}
+
+/// The same number of bytes without anything that a terminal would obey.
+fn harmless(text: &str) -> String {
+    let plain = |c: char| match c {
+        '\n' | '\t' => c,
+        '\r' => ' ',
+        c if c.is_control() && c.len_utf8() == 1 => '?',
+        c if c.is_control() => '\u{bf}',
+        c => c,
+    };
+    text.chars().map(plain).collect()
+}
+
+impl SourceCode for Excerpt {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        _: usize,
+        _: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let holds = |piece: &&Piece| {
+            let range = piece.span.range();
+            range.start <= span.offset() && (span.offset() + span.len().min(LONGEST_LABEL as usize) <= range.end)
+        };
+        let piece = self.pieces.iter().find(holds).ok_or(MietteError::OutOfBounds)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.path.clone(),
+            piece.text.as_bytes(),
+            (piece.span.start as usize, piece.text.len()).into(),
+            piece.line,
+            piece.column,
+            piece.lines,
+        )))
+    }
+}
+
+// ---- for programs ---------------------------------------------------------------------------------------------------
+
+#[derive(Serialize)]
+struct Report<'a> {
+    format_version: &'static str,
+    diagnostics: Vec<Json<'a>>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    code: &'static str,
+    name: &'static str,
+    severity: &'static str,
+    message: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
+    labels: Vec<JsonLabel<'a>>,
+    help: Option<&'a str>,
+    fix: Option<()>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+}
+
+#[derive(Serialize)]
+struct JsonLabel<'a> {
+    message: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+fn json<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Json<'a> {
+    Json {
+        code: diagnostic.code.as_str(),
+        name: diagnostic.code.name(),
+        severity: match diagnostic.severity {
+            Severity::Error => "error",
+        },
+        message: &diagnostic.message,
+        place: json_place(sources, &diagnostic.primary),
+        labels: diagnostic
+            .labels
+            .iter()
+            .map(|label| JsonLabel { message: &label.text, place: json_place(sources, label) })
+            .collect(),
+        help: diagnostic.help.as_deref(),
+        fix: None,
+    }
+}
+
+fn json_place<'a>(sources: &'a Sources, label: &Label) -> Place<'a> {
+    let (source, span) = place(sources, label);
+    let (line, column) = source.position(span.start);
+    let (end_line, end_column) = source.position(span.end);
+    Place { file: &source.path, line, column, end_line, end_column }
+}

@@ -1,0 +1,509 @@
+//! From the checked program to rules: who gets a connection ([`dispatch`](crate::dispatch)), and the gate before a service.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::dispatch::{Hook, Listener, listeners, loopback, tests_interface};
+use crate::endpoint::PortRange;
+use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Interface as Named, Service};
+use crate::option::Else;
+use crate::statement::balance::Protocol;
+use crate::target::{Options, pending};
+
+use super::model::{
+    Chain, ChainId, Comment, CommentId, DestinationType, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
+    TableName, Target, built_in,
+};
+use super::names::Names;
+use super::service::Picker;
+
+/// Ports that a multiport match holds; a range counts as two.
+const MULTIPORT: usize = 15;
+
+/// Lowers a program. The error is everything that iptables cannot do of it.
+pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
+    let errors = pending(config, "iptables");
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut lowering = Lowering::new(config, options);
+    lowering.services();
+    lowering.sinks();
+    let filter = lowering.filter();
+    if !lowering.nat.errors.is_empty() {
+        return Err(lowering.nat.errors);
+    }
+    let families: Vec<Family> = Family::ALL.into_iter().filter(|family| config.uses(*family)).collect();
+    let nat = Table { name: TableName::Nat, chains: lowering.nat.chains, hooks: lowering.hooks };
+    Ok(Ruleset {
+        families,
+        prefix: lowering.nat.names.prefix().to_owned(),
+        forwards: forwards(config),
+        tables: filter.into_iter().chain([nat]).collect(),
+        comments: lowering.comments,
+    })
+}
+
+/// Whether any backend is another machine.
+fn forwards(config: &Config) -> bool {
+    config.services().iter().any(|service| {
+        Family::ALL.into_iter().any(|family| match service.body(family) {
+            Some(Body::Balance(group)) => group.backends.iter().any(|b| matches!(b, Backend::Server(..))),
+            Some(Body::Closed | Body::Drained) | None => false,
+        })
+    })
+}
+
+/// The chains of the nat table while they grow.
+pub struct NatChains {
+    pub names: Names,
+    pub chains: Vec<Chain>,
+    pub errors: Vec<Diagnostic>,
+}
+
+impl NatChains {
+    pub fn add(&mut self, name: super::model::ChainName) -> ChainId {
+        self.chains.push(Chain { name, v4: Vec::new(), v6: Vec::new() });
+        ChainId(self.chains.len() as u32 - 1)
+    }
+
+    pub fn push(&mut self, chain: ChainId, family: Family, rule: Rule) {
+        self.chains[chain.0 as usize].rules_mut(family).push(rule);
+    }
+}
+
+/// How the dispatch reaches a service in a family.
+#[derive(Clone, Debug)]
+struct Entry {
+    target: Target,
+    /// A single `from` net is tested in the dispatch itself.
+    source: Option<Negatable<IpNet>>,
+}
+
+/// What a connection that may not go on is sent to: a port that nothing listens on, where filter rejects or drops it.
+struct Sinks {
+    reject: Sink,
+    drop: Sink,
+}
+
+struct Sink {
+    port: u16,
+    chain: ChainId,
+    used: BTreeSet<(Family, Protocol)>,
+}
+
+struct Lowering<'a> {
+    config: &'a Config,
+    nat: NatChains,
+    hooks: Vec<HookJump>,
+    sinks: Sinks,
+    comments: Vec<Comment>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(config: &'a Config, options: &Options) -> Lowering<'a> {
+        let mut nat =
+            NatChains { names: Names::new(options.instance.as_ref()), chains: Vec::new(), errors: Vec::new() };
+        let mut hooks = Vec::new();
+        for hook in Hook::ALL {
+            if hook == Hook::Output && !config.services().iter().any(|service| service.output) {
+                continue;
+            }
+            let name = nat.names.fixed(built_in(hook));
+            hooks.push(HookJump { built_in: built_in(hook), chain: nat.add(name) });
+        }
+        let (reject, drop) = (nat.names.fixed("REJECT"), nat.names.fixed("DROP"));
+        let free = free_ports(config);
+        let sink = |port, chain| Sink { port, chain, used: BTreeSet::new() };
+        let sinks = Sinks { reject: sink(free[0], nat.add(reject)), drop: sink(free[1], nat.add(drop)) };
+        let comments = config
+            .services()
+            .iter()
+            .map(|service| Comment::new(&format!("{} {}", config.origin(service), service.name)))
+            .collect();
+        Lowering { config, nat, hooks, sinks, comments }
+    }
+
+    fn services(&mut self) {
+        let mut entries: Vec<[Option<Entry>; 2]> = Vec::with_capacity(self.config.services().len());
+        for (index, service) in self.config.services().iter().enumerate() {
+            let mut picker = Picker::new(service, CommentId(index as u32));
+            entries.push(Family::ALL.map(|family| self.entry(service, family, &mut picker)));
+        }
+        for hook in Hook::ALL {
+            let Some(jump) = self.hooks.iter().find(|jump| jump.built_in == built_in(hook)) else { continue };
+            let chain = jump.chain;
+            for family in Family::ALL {
+                let list = listeners(self.config, family, hook);
+                for group in list.chunk_by(same_but_ports) {
+                    let entry = entries[group[0].service as usize][family as usize].clone();
+                    let entry = entry.expect("a service that takes part has an entry");
+                    self.dispatch(chain, family, hook, group, &entry);
+                }
+            }
+        }
+    }
+
+    /// The rules that lead listeners which differ in nothing but their ports to their service.
+    fn dispatch(&mut self, chain: ChainId, family: Family, hook: Hook, group: &[Listener], entry: &Entry) {
+        let listener = group[0];
+        let service = &self.config.services()[listener.service as usize];
+        let mut base = Rule {
+            source: entry.source.clone(),
+            protocol: Some(listener.protocol),
+            comment: Some(CommentId(listener.service)),
+            target: entry.target.clone(),
+            ..Rule::default()
+        };
+        let destination_type = match listener.destination {
+            Destination::Prefix(net) => {
+                base.destination = (net.prefix_len() > 0).then_some(Negatable { not: false, value: net });
+                None
+            }
+            Destination::Local => Some(DestinationType::Local),
+            Destination::Any => Some(match family {
+                Family::V4 => DestinationType::NotBroadcastNorMulticast,
+                Family::V6 => DestinationType::NotMulticast,
+            }),
+        };
+        if destination_type.is_some() && !listener.loopback {
+            base.destination = Some(Negatable { not: true, value: loopback(family) });
+        }
+        let ports: Vec<PortRange> = group.iter().map(|listener| listener.ports).collect();
+        let interfaces = if tests_interface(service, hook) { self.interfaces(service) } else { vec![None] };
+        for interface in interfaces {
+            for ports in port_matches(&ports) {
+                let mut rule = Rule { interface: interface.clone(), ..base.clone() };
+                rule.matches.push(ports);
+                rule.matches.extend(destination_type.map(Match::DestinationType));
+                self.nat.push(chain, family, rule);
+            }
+        }
+    }
+
+    /// One rule for each listed interface, or one with `!`; several with `!` are tested behind the dispatch.
+    fn interfaces(&self, service: &Service) -> Vec<Option<Negatable<Interface>>> {
+        match &service.on {
+            Some(on) if !on.not || on.interfaces.len() == 1 => {
+                on.interfaces.iter().map(|named| Some(Negatable { not: on.not, value: interface(named) })).collect()
+            }
+            Some(_) | None => vec![None],
+        }
+    }
+
+    /// Makes a service's chains in a family, and says how the dispatch reaches them.
+    fn entry(&mut self, service: &Service, family: Family, picker: &mut Picker<'_>) -> Option<Entry> {
+        let body = service.body(family)?;
+        self.check_interfaces(service);
+        let from = service.from.as_ref().filter(|from| !from.allows_all(family));
+        let sink = match (body, from) {
+            (Body::Closed, _) => Some(service.from.as_ref().and_then(|from| from.otherwise)?),
+            (_, Some(from)) if from.allows_none(family) => Some(from.otherwise?),
+            (Body::Drained, _) => Some(Else::Reject),
+            (Body::Balance(_), _) => None,
+        };
+        let all_kept_out = matches!(body, Body::Closed) || from.is_some_and(|from| from.allows_none(family));
+        let from = if all_kept_out { None } else { from };
+        let excluded = excluded_interfaces(service);
+        let (source, tests, gate) = self.source_tests(service, family, from, picker);
+        let returns = !excluded.is_empty() || (source.is_none() && from.is_some_and(|from| from.otherwise.is_none()));
+        let enter = |chain| if returns { Target::Jump(chain) } else { Target::Goto(chain) };
+        let end = match (sink, body) {
+            (Some(otherwise), _) => Target::Goto(self.sink(otherwise, service, family)),
+            (None, Body::Balance(group)) => match picker.direct(group) {
+                Some(target) if excluded.is_empty() && tests.is_empty() && gate.is_none() => target,
+                Some(_) | None => {
+                    let chain = picker.chain(&mut self.nat, "");
+                    let front = if gate.is_none() { [excluded.clone(), tests.clone()].concat() } else { Vec::new() };
+                    self.push_all(chain, family, front, picker.comment);
+                    picker.pick(&mut self.nat, family, chain, group);
+                    Target::Goto(chain)
+                }
+            },
+            (None, Body::Closed | Body::Drained) => unreachable!("both have a sink"),
+        };
+        let plain = excluded.is_empty() && tests.is_empty() && gate.is_none();
+        let target = match (gate, end) {
+            (Some(gate), end) => {
+                self.push_all(gate.chain, family, excluded, picker.comment);
+                let allow =
+                    gate.nets.into_iter().map(|net| Rule { source: Some(net), target: end.clone(), ..Rule::default() });
+                self.push_all(gate.chain, family, allow.collect(), picker.comment);
+                if let Some(otherwise) = from.and_then(|from| from.otherwise) {
+                    let target = Target::Goto(self.sink(otherwise, service, family));
+                    self.push_all(gate.chain, family, vec![Rule { target, ..Rule::default() }], picker.comment);
+                }
+                enter(gate.chain)
+            }
+            (None, Target::Goto(chain)) if plain || sink.is_none() => match plain {
+                true => Target::Goto(chain),
+                false => enter(chain),
+            },
+            (None, end) if plain => end,
+            (None, end) => {
+                // Tests before a sink need a chain of their own.
+                let chain = picker.chain(&mut self.nat, "");
+                let rules = [excluded, tests, vec![Rule { target: end, ..Rule::default() }]].concat();
+                self.push_all(chain, family, rules, picker.comment);
+                enter(chain)
+            }
+        };
+        Some(Entry { target, source })
+    }
+
+    fn push_all(&mut self, chain: ChainId, family: Family, rules: Vec<Rule>, comment: CommentId) {
+        for rule in rules {
+            self.nat.push(chain, family, Rule { comment: Some(comment), ..rule });
+        }
+    }
+
+    /// What `from` tests: in the dispatch, at the top of the service's chain, or in a gate before it.
+    fn source_tests(
+        &mut self,
+        service: &Service,
+        family: Family,
+        from: Option<&From>,
+        picker: &mut Picker<'_>,
+    ) -> (Option<Negatable<IpNet>>, Vec<Rule>, Option<Gate>) {
+        let Some(from) = from else { return (None, Vec::new(), None) };
+        let nets = from.nets.get(family);
+        let net = |not, value: &IpNet| Negatable { not, value: *value };
+        let rules = |not: bool, target: Target| -> Vec<Rule> {
+            nets.iter()
+                .map(|value| Rule { source: Some(net(not, value)), target: target.clone(), ..Rule::default() })
+                .collect()
+        };
+        match (from.otherwise, from.not, nets.as_slice()) {
+            (None, not, [only]) => (Some(net(not, only)), Vec::new(), None),
+            (None, true, _) => (None, rules(false, Target::Return), None),
+            (Some(otherwise), true, _) => {
+                let target = Target::Goto(self.sink(otherwise, service, family));
+                (None, rules(false, target), None)
+            }
+            (Some(otherwise), false, [_]) => {
+                let target = Target::Goto(self.sink(otherwise, service, family));
+                (None, rules(true, target), None)
+            }
+            (_, false, _) => {
+                let chain = picker.chain(&mut self.nat, "/from");
+                (None, Vec::new(), Some(Gate { chain, nets: nets.iter().map(|value| net(false, value)).collect() }))
+            }
+        }
+    }
+
+    fn check_interfaces(&mut self, service: &Service) {
+        let Some(on) = &service.on else { return };
+        for named in &on.interfaces {
+            let name = match named {
+                Named::Exact(name) | Named::Prefix(name) => name,
+            };
+            let error = match named {
+                Named::Exact(name) if name.ends_with('+') => "iptables would read its `+` as `*`",
+                Named::Prefix(name) if name.len() >= 15 => "iptables needs one byte for the `*`",
+                Named::Exact(_) | Named::Prefix(_) => continue,
+            };
+            self.nat.errors.push(
+                Diagnostic::error(
+                    Code::TargetLimit,
+                    service.loc,
+                    format!("the interface `{name}` cannot be matched: {error}"),
+                )
+                .help("rename the interface, or use the nft target"),
+            );
+        }
+    }
+
+    /// The chain that keeps a service's connections out, which filter has to finish.
+    fn sink(&mut self, otherwise: Else, service: &Service, family: Family) -> ChainId {
+        let sink = match otherwise {
+            Else::Reject => &mut self.sinks.reject,
+            Else::Drop => &mut self.sinks.drop,
+        };
+        sink.used.extend(service.protocols.iter().map(|&protocol| (family, protocol)));
+        sink.chain
+    }
+
+    /// Fills the sinks' chains, and takes out those that nothing needs.
+    fn sinks(&mut self) {
+        for sink in [&self.sinks.reject, &self.sinks.drop] {
+            for &(family, protocol) in &sink.used {
+                let rule = Rule { protocol: Some(protocol), target: Target::Redirect(sink.port), ..Rule::default() };
+                self.nat.push(sink.chain, family, rule);
+            }
+        }
+        let unused: Vec<ChainId> = [&self.sinks.reject, &self.sinks.drop]
+            .into_iter()
+            .filter(|sink| sink.used.is_empty())
+            .map(|sink| sink.chain)
+            .collect();
+        remove(&mut self.nat.chains, &mut self.hooks, &unused);
+    }
+
+    /// The filter table: what was sent to a sink is rejected or dropped on its way in.
+    fn filter(&mut self) -> Option<Table> {
+        let mut input = Chain { name: self.nat.names.fixed("INPUT"), v4: Vec::new(), v6: Vec::new() };
+        for (index, service) in self.config.services().iter().enumerate() {
+            for family in Family::ALL {
+                for otherwise in kept_out(service, family) {
+                    let (sink, target) = match otherwise {
+                        Else::Reject => (&self.sinks.reject, Target::Reject),
+                        Else::Drop => (&self.sinks.drop, Target::Drop),
+                    };
+                    let comment = Some(CommentId(index as u32));
+                    for rule in filter_rules(service, family, sink.port, &target) {
+                        input.rules_mut(family).push(Rule { comment, ..rule });
+                    }
+                }
+            }
+        }
+        let needed = !(input.v4.is_empty() && input.v6.is_empty());
+        needed.then(|| Table {
+            name: TableName::Filter,
+            chains: vec![input],
+            hooks: vec![HookJump { built_in: "INPUT", chain: ChainId(0) }],
+        })
+    }
+}
+
+/// A list of nets before a service, in a chain of its own.
+struct Gate {
+    chain: ChainId,
+    nets: Vec<Negatable<IpNet>>,
+}
+
+/// Two ports, `discard` first, that no backend of this machine uses: nothing should listen there.
+fn free_ports(config: &Config) -> [u16; 2] {
+    let mut used = BTreeSet::new();
+    for service in config.services() {
+        for family in Family::ALL {
+            let Some(Body::Balance(group)) = service.body(family) else { continue };
+            for backend in &group.backends {
+                match backend {
+                    Backend::Local(BackendPort::Fixed(port)) => drop(used.insert(*port)),
+                    Backend::Local(BackendPort::Shifted { first, count, .. }) => {
+                        used.extend(*first..*first + (count - 1))
+                    }
+                    Backend::Local(BackendPort::Kept) | Backend::Server(..) => {}
+                }
+            }
+        }
+    }
+    let mut free = (9..1024u16).chain(1..9).filter(|port| !used.contains(port));
+    let mut next = || free.next().unwrap_or(9);
+    [next(), next()]
+}
+
+fn same_but_ports(a: &Listener, b: &Listener) -> bool {
+    (a.service, a.protocol, a.destination) == (b.service, b.protocol, b.destination)
+}
+
+/// The fewest matches that cover the ports.
+fn port_matches(ports: &[PortRange]) -> Vec<Match> {
+    let mut matches = Vec::with_capacity(1);
+    let mut chunk: Vec<PortRange> = Vec::new();
+    let mut size = 0;
+    let mut close = |chunk: &mut Vec<PortRange>| match chunk.as_slice() {
+        [] => {}
+        [one] => {
+            matches.push(Match::Port(*one));
+            chunk.clear();
+        }
+        [..] => matches.push(Match::Multiport(std::mem::take(chunk))),
+    };
+    for &range in ports {
+        let weight = if range.is_single() { 1 } else { 2 };
+        if size + weight > MULTIPORT {
+            close(&mut chunk);
+            size = 0;
+        }
+        chunk.push(range);
+        size += weight;
+    }
+    close(&mut chunk);
+    matches
+}
+
+fn interface(named: &Named) -> Interface {
+    match named {
+        Named::Exact(name) => Interface { name: name.clone(), prefix: false },
+        Named::Prefix(name) => Interface { name: name.clone(), prefix: true },
+    }
+}
+
+/// `on not A, B`: one rule can hold only one `! -i`, so each goes back to the dispatch.
+fn excluded_interfaces(service: &Service) -> Vec<Rule> {
+    let list = match &service.on {
+        Some(on) if on.not && on.interfaces.len() > 1 => on.interfaces.as_slice(),
+        Some(_) | None => &[],
+    };
+    list.iter()
+        .map(|named| Rule {
+            interface: Some(Negatable { not: false, value: interface(named) }),
+            target: Target::Return,
+            ..Rule::default()
+        })
+        .collect()
+}
+
+/// What may happen to connections of a service that get no backend.
+fn kept_out(service: &Service, family: Family) -> BTreeSet<Else> {
+    let mut reasons = BTreeSet::new();
+    let Some(body) = service.body(family) else { return reasons };
+    let from = service.from.as_ref().filter(|from| !from.allows_all(family));
+    if let Some(otherwise) = from.or(service.from.as_ref().filter(|_| *body == Body::Closed)).and_then(|f| f.otherwise)
+    {
+        reasons.insert(otherwise);
+    }
+    let reached = !from.is_some_and(|from| from.allows_none(family));
+    if *body == Body::Drained && reached {
+        reasons.insert(Else::Reject);
+    }
+    reasons
+}
+
+fn filter_rules(service: &Service, family: Family, sink: u16, target: &Target) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for &protocol in &service.protocols {
+        for destination in service.destinations(family) {
+            let destination = match destination {
+                Destination::Prefix(net) if net.prefix_len() > 0 => Some(net),
+                Destination::Prefix(_) | Destination::Local | Destination::Any => None,
+            };
+            for &port in &service.ports {
+                let sink = PortRange::single(sink).expect("sinks have a port");
+                let matches = vec![Match::Port(sink), Match::Translated { destination, port }];
+                rules.push(Rule { protocol: Some(protocol), matches, target: target.clone(), ..Rule::default() });
+            }
+        }
+    }
+    rules
+}
+
+/// Takes chains out and renumbers what refers to the others.
+fn remove(chains: &mut Vec<Chain>, hooks: &mut [HookJump], gone: &[ChainId]) {
+    if gone.is_empty() {
+        return;
+    }
+    let mut map = Vec::with_capacity(chains.len());
+    let mut next = 0;
+    for index in 0..chains.len() as u32 {
+        map.push(ChainId(next));
+        next += u32::from(!gone.contains(&ChainId(index)));
+    }
+    let mut index = 0;
+    chains.retain(|_| {
+        index += 1;
+        !gone.contains(&ChainId(index - 1))
+    });
+    for hook in hooks {
+        hook.chain = map[hook.chain.0 as usize];
+    }
+    for rule in chains.iter_mut().flat_map(|chain| chain.v4.iter_mut().chain(&mut chain.v6)) {
+        match &mut rule.target {
+            Target::Jump(chain) | Target::Goto(chain) => *chain = map[chain.0 as usize],
+            Target::Return | Target::Dnat(..) | Target::Redirect(_) | Target::Reject | Target::Drop => {}
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Names of chains: `LBC-PREROUTING`, `LBC-SVC-tcp-80`, `LBC-SVC-tcp-80/b1`. Stable, readable, at most 28 bytes.
+
+use std::collections::HashSet;
+
+use crate::ir::hash::fnv1a_32;
+use crate::target::Instance;
+
+use super::model::{ChainName, MAX_CHAIN_NAME};
+
+/// Gives out names; no name twice.
+pub struct Names {
+    prefix: String,
+    used: HashSet<String>,
+}
+
+impl Names {
+    pub fn new(instance: Option<&Instance>) -> Names {
+        let prefix = instance.map_or_else(|| "LBC".to_owned(), |instance| format!("LBC-{}", instance.as_str()));
+        Names { prefix, used: HashSet::new() }
+    }
+
+    /// `LBC` or `LBC-INSTANCE`.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// A chain that every program has: `LBC-PREROUTING`.
+    pub fn fixed(&mut self, name: &str) -> ChainName {
+        let full = format!("{}-{name}", self.prefix);
+        self.used.insert(full.clone());
+        ChainName::new(full).expect("instances are short enough for every fixed name")
+    }
+
+    /// A service's chain, or with a suffix one of those behind it.
+    ///
+    /// A name that is too long is cut and gets a hash of the whole, before the suffix.
+    pub fn service(&mut self, service: &str, suffix: &str) -> ChainName {
+        let service: String =
+            service.chars().map(|c| if c.is_ascii_graphic() && c != '"' && c != '\'' { c } else { '_' }).collect();
+        let start = format!("{}-SVC-", self.prefix);
+        let plain = format!("{start}{service}{suffix}");
+        if plain.len() <= MAX_CHAIN_NAME && self.used.insert(plain.clone()) {
+            return ChainName::new(plain).expect("checked above");
+        }
+        let mut salt = 0u32;
+        loop {
+            let hash = fnv1a_32(service.bytes().chain(salt.to_le_bytes().into_iter().take(4 * usize::from(salt > 0))));
+            let tail = format!("~{:06x}{suffix}", hash & 0xff_ffff);
+            let room = MAX_CHAIN_NAME.saturating_sub(start.len() + tail.len());
+            let name = format!("{start}{}{tail}", &service[..room.min(service.len())]);
+            if self.used.insert(name.clone()) {
+                return ChainName::new(name).expect("cut to fit");
+            }
+            salt += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_names_are_kept_and_long_ones_are_cut_with_a_hash() {
+        let mut names = Names::new(None);
+        assert_eq!(names.service("tcp-203.0.113.10-443", "").as_str(), "LBC-SVC-tcp-203.0.113.10-443");
+        let long = names.service("tcp-203.0.113.10-443", "/b1");
+        assert!(long.as_str().ends_with("/b1") && long.as_str().len() == 28, "{long:?}");
+        let other = names.service("tcp-203.0.113.10-444", "/b1");
+        assert_ne!(long, other);
+    }
+
+    #[test]
+    fn no_name_is_given_out_twice() {
+        let mut names = Names::new(None);
+        assert_ne!(names.service("a", ""), names.service("a", ""));
+    }
+}

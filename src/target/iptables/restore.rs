@@ -1,0 +1,387 @@
+//! The rules as text for `iptables-restore --noflush` and `ip6tables-restore --noflush`.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::endpoint::PortRange;
+use crate::ir::Family;
+use crate::statement::balance::Protocol;
+
+use super::model::{
+    BpfProgram, Chain, Comment, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, Target,
+};
+
+/// Which families the text is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// Plain rules of one family.
+    One(Family),
+    /// One text for both tools: rules of one family start with `-4` or `-6`.
+    Both,
+}
+
+/// Whether the jumps from the built-in chains are part of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooks {
+    Include,
+    Skip,
+}
+
+/// Prints the rules in pieces of 64 KiB.
+pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Write) -> io::Result<()> {
+    let mut out = Out::new(to);
+    out.header(families, hooks);
+    tables(rules, families, hooks, &mut out)?;
+    out.flush()
+}
+
+fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut Out<'_, W>) -> io::Result<()> {
+    for table in &rules.tables {
+        body(rules, table, families, out)?;
+        if hooks == Hooks::Include {
+            for hook in &table.hooks {
+                let chain = &table.chains[hook.chain.0 as usize];
+                out.text(prefix_of(chain, families));
+                out.text("-I ");
+                out.text(hook.built_in);
+                out.text(" 1 -j ");
+                out.text(chain.name.as_str());
+                out.text("\n");
+            }
+        }
+        out.text("COMMIT\n");
+        out.spill()?;
+    }
+    Ok(())
+}
+
+/// `*table`, its chains and their rules, without jumps and COMMIT: what the script format builds on.
+pub(super) fn body<W: Write>(
+    rules: &Ruleset,
+    table: &Table,
+    families: Families,
+    out: &mut Out<'_, W>,
+) -> io::Result<()> {
+    out.text("*");
+    out.text(table.name.as_str());
+    out.text("\n");
+    let printed = |chain: &&Chain| match families {
+        Families::Both => true,
+        Families::One(family) => chain.name.as_str().ends_with("PREROUTING") || !chain.rules(family).is_empty(),
+    };
+    for chain in table.chains.iter().filter(printed) {
+        out.text(":");
+        out.text(chain.name.as_str());
+        out.text(" - [0:0]\n");
+        out.spill()?;
+    }
+    for chain in &table.chains {
+        match families {
+            Families::One(family) => out.rules(rules, table, chain, chain.rules(family), "")?,
+            Families::Both if chain.v4 == chain.v6 => out.rules(rules, table, chain, &chain.v4, "")?,
+            Families::Both => {
+                out.rules(rules, table, chain, &chain.v4, "-4 ")?;
+                out.rules(rules, table, chain, &chain.v6, "-6 ")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A jump into a chain that has rules for one family only is that family's.
+fn prefix_of(chain: &Chain, families: Families) -> &'static str {
+    match (families, chain.v4.is_empty(), chain.v6.is_empty()) {
+        (Families::Both, false, true) => "-4 ",
+        (Families::Both, true, false) => "-6 ",
+        (Families::Both | Families::One(_), _, _) => "",
+    }
+}
+
+/// A buffer that is written out whenever it is full: one huge one costs more than many small ones.
+pub(super) struct Out<'w, W: Write> {
+    buffer: Vec<u8>,
+    to: &'w mut W,
+}
+
+/// Where the buffer is written out.
+const PIECE: usize = 64 << 10;
+
+impl<'w, W: Write> Out<'w, W> {
+    pub fn new(to: &'w mut W) -> Out<'w, W> {
+        Out { buffer: Vec::with_capacity(PIECE + 4096), to }
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.buffer.extend_from_slice(text.as_bytes());
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.to.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn header(&mut self, families: Families, hooks: Hooks) {
+        let tools = match families {
+            Families::One(Family::V4) => &["iptables-restore"][..],
+            Families::One(Family::V6) => &["ip6tables-restore"][..],
+            Families::Both => &["iptables-restore", "ip6tables-restore"][..],
+        };
+        self.text(concat!("# Made by lbc ", env!("CARGO_PKG_VERSION"), ". Edit the .lb files, not this one.\n"));
+        for tool in tools {
+            self.text("# Load with: ");
+            self.text(tool);
+            self.text(" --noflush < FILE\n");
+        }
+        self.text(match hooks {
+            Hooks::Include => {
+                "# The jumps from the built-in chains are included: a second load would add them again.\n\
+                 # To replace rules that are loaded, compile with `--hooks skip` or `--format script`.\n"
+            }
+            Hooks::Skip => {
+                "# The jumps from the built-in chains are left out (`--hooks skip`): this replaces rules whose\n\
+                 # jumps are there already. For a first load compile without it, or with `--format script`.\n"
+            }
+        });
+    }
+
+    fn rules(&mut self, rules: &Ruleset, table: &Table, chain: &Chain, list: &[Rule], prefix: &str) -> io::Result<()> {
+        for rule in list {
+            self.text(prefix);
+            self.text("-A ");
+            self.text(chain.name.as_str());
+            self.rule(rules, table, rule);
+            self.text("\n");
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    fn rule(&mut self, rules: &Ruleset, table: &Table, rule: &Rule) {
+        if let Some(source) = &rule.source {
+            self.net(" -s ", source);
+        }
+        if let Some(destination) = &rule.destination {
+            self.net(" -d ", destination);
+        }
+        if let Some(interface) = &rule.interface {
+            self.interface(interface);
+        }
+        if let Some(protocol) = rule.protocol {
+            self.text(" -p ");
+            self.text(protocol.name());
+        }
+        for one in &rule.matches {
+            self.one_match(one, rule.protocol);
+        }
+        if let Some(comment) = rule.comment {
+            self.comment(rules.comment(comment));
+        }
+        self.target(table, rule);
+    }
+
+    fn net(&mut self, option: &str, net: &Negatable<IpNet>) {
+        if net.not {
+            self.text(" !");
+        }
+        self.text(option);
+        self.prefix(net.value);
+    }
+
+    fn prefix(&mut self, net: IpNet) {
+        self.address(net.network());
+        self.text("/");
+        self.number(u32::from(net.prefix_len()));
+    }
+
+    fn interface(&mut self, interface: &Negatable<Interface>) {
+        self.text(if interface.not { " ! -i " } else { " -i " });
+        let Interface { name, prefix } = &interface.value;
+        let plus = if *prefix { "+" } else { "" };
+        match name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '\'' | '#')) {
+            true => self.quoted(&format!("{name}{plus}")),
+            false => {
+                self.text(name);
+                self.text(plus);
+            }
+        }
+    }
+
+    fn one_match(&mut self, one: &Match, protocol: Option<Protocol>) {
+        match one {
+            Match::Port(ports) => {
+                self.text(" -m ");
+                self.text(protocol.map_or("tcp", Protocol::name));
+                self.text(" --dport ");
+                self.ports(*ports);
+            }
+            Match::Multiport(list) => {
+                self.text(" -m multiport --dports ");
+                for (index, ports) in list.iter().enumerate() {
+                    self.text(if index > 0 { "," } else { "" });
+                    self.ports(*ports);
+                }
+            }
+            Match::DestinationType(kind) => self.text(match kind {
+                DestinationType::Local => " -m addrtype --dst-type LOCAL",
+                DestinationType::NotBroadcastNorMulticast => " -m addrtype ! --dst-type BROADCAST,MULTICAST",
+                DestinationType::NotMulticast => " -m addrtype ! --dst-type MULTICAST",
+            }),
+            Match::Random(probability) => {
+                self.text(" -m statistic --mode random --probability ");
+                // Below 1: eleven digits behind the point, in one go.
+                self.text(&probability.to_string());
+            }
+            Match::Nth { every } => {
+                self.text(" -m statistic --mode nth --every ");
+                self.number(*every);
+                self.text(" --packet 0");
+            }
+            Match::Cluster { mask, seed } => {
+                self.text(" -m cluster --cluster-total-nodes 7 --cluster-local-nodemask ");
+                self.text(&format!("0x{:08x} --cluster-hash-seed 0x{seed:08x}", mask.bits()));
+            }
+            Match::Bpf(program) => self.bpf(program),
+            Match::Translated { destination, port } => {
+                self.text(" -m conntrack --ctstate DNAT");
+                if let Some(net) = destination {
+                    self.text(" --ctorigdst ");
+                    match net.prefix_len() == net.max_prefix_len() {
+                        true => self.address(net.addr()),
+                        false => self.prefix(*net),
+                    }
+                }
+                self.text(" --ctorigdstport ");
+                self.ports(*port);
+            }
+        }
+    }
+
+    fn bpf(&mut self, program: &BpfProgram) {
+        self.text(" -m bpf --bytecode \"");
+        self.number(program.instructions().len() as u32);
+        for i in program.instructions() {
+            self.text(",");
+            for (number, behind) in
+                [(u32::from(i.code), " "), (u32::from(i.jump_true), " "), (u32::from(i.jump_false), " "), (i.k, "")]
+            {
+                self.number(number);
+                self.text(behind);
+            }
+        }
+        self.text("\"");
+    }
+
+    fn comment(&mut self, comment: &Comment) {
+        self.text(" -m comment --comment ");
+        self.quoted(comment.as_str());
+    }
+
+    /// In double quotes, where `"` and `\` need a backslash.
+    fn quoted(&mut self, text: &str) {
+        self.text("\"");
+        for part in text.split_inclusive(['"', '\\']) {
+            match part.strip_suffix(['"', '\\']) {
+                Some(start) => {
+                    self.text(start);
+                    self.text("\\");
+                    self.text(&part[start.len()..]);
+                }
+                None => self.text(part),
+            }
+        }
+        self.text("\"");
+    }
+
+    fn target(&mut self, table: &Table, rule: &Rule) {
+        match &rule.target {
+            Target::Jump(chain) => {
+                self.text(" -j ");
+                self.text(table.chains[chain.0 as usize].name.as_str());
+            }
+            Target::Goto(chain) => {
+                self.text(" -g ");
+                self.text(table.chains[chain.0 as usize].name.as_str());
+            }
+            Target::Return => self.text(" -j RETURN"),
+            Target::Dnat(address, port) => {
+                self.text(" -j DNAT --to-destination ");
+                self.destination(*address, *port);
+            }
+            Target::Redirect(port) => {
+                self.text(" -j REDIRECT --to-ports ");
+                self.number(u32::from(*port));
+            }
+            Target::Reject => {
+                self.text(" -j REJECT");
+                // `icmp-port-unreachable` is the default of both families, which name it differently.
+                if rule.protocol == Some(Protocol::Tcp) {
+                    self.text(" --reject-with tcp-reset");
+                }
+            }
+            Target::Drop => self.text(" -j DROP"),
+        }
+    }
+
+    fn destination(&mut self, address: IpAddr, port: DnatPort) {
+        match (address, port) {
+            (IpAddr::V6(_), DnatPort::Fixed(_) | DnatPort::Shifted { .. }) => {
+                self.text("[");
+                self.address(address);
+                self.text("]");
+            }
+            (IpAddr::V4(_) | IpAddr::V6(_), _) => self.address(address),
+        }
+        match port {
+            DnatPort::Kept => {}
+            DnatPort::Fixed(port) => {
+                self.text(":");
+                self.number(u32::from(port));
+            }
+            DnatPort::Shifted { first, last, base } => self.text(&format!(":{first}-{last}/{base}")),
+        }
+    }
+
+    fn ports(&mut self, ports: PortRange) {
+        self.number(u32::from(ports.first()));
+        if !ports.is_single() {
+            self.text(":");
+            self.number(u32::from(ports.last()));
+        }
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                for (index, octet) in address.octets().into_iter().enumerate() {
+                    self.text(if index > 0 { "." } else { "" });
+                    self.number(u32::from(octet));
+                }
+            }
+            IpAddr::V6(address) => self.text(&address.to_string()),
+        }
+    }
+
+    fn number(&mut self, mut number: u32) {
+        let mut digits = [0u8; 10];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.buffer.extend_from_slice(&digits[at..]);
+    }
+}

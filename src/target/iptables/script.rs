@@ -1,0 +1,226 @@
+//! The rules as a POSIX shell script that installs or replaces them, and takes them out again.
+
+use std::io::{self, Write};
+
+use crate::ir::Family;
+
+use super::model::{Ruleset, Table};
+use super::restore::{Families, Out, body};
+
+/// Prints the script.
+pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Result<()> {
+    let mut out = Out::new(to);
+    let used: Vec<Family> = match families {
+        Families::One(family) => vec![family],
+        Families::Both => vec![Family::V4, Family::V6],
+    };
+    out.text(concat!("#!/bin/sh\n# Made by lbc ", env!("CARGO_PKG_VERSION"), ". Edit the .lb files, not this one.\n"));
+    out.text(HEAD);
+    out.text(&format!("prefix='{}'\n", rules.prefix));
+    let tools: Vec<&str> = used.iter().map(|family| tool(*family)).collect();
+    out.text(&format!("tools='{}'\n", tools.join(" ")));
+    out.text(&format!("forwards='{}'\n", if rules.forwards { "yes" } else { "no" }));
+    out.text("# Built-in chains that jump into a chain of ours, as TABLE:BUILT-IN.\nhooks='");
+    let hooks: Vec<String> = rules
+        .tables
+        .iter()
+        .flat_map(|table| table.hooks.iter().map(|hook| format!("{}:{}", table.name.as_str(), hook.built_in)))
+        .collect();
+    out.text(&hooks.join(" "));
+    out.text("'\n");
+    for table in ["filter", "nat"] {
+        out.text(&format!("\nrules_{table}() {{\n    cat <<'LBC-RULES'\n"));
+        match rules.tables.iter().find(|own| own.name.as_str() == table) {
+            Some(own) => rules_of(rules, own, families, &mut out)?,
+            None => out.text(&format!("*{table}\n")),
+        }
+        out.text("LBC-RULES\n}\n");
+    }
+    out.text(TAIL);
+    out.flush()
+}
+
+fn rules_of<W: Write>(rules: &Ruleset, table: &Table, families: Families, out: &mut Out<'_, W>) -> io::Result<()> {
+    // Both tools read the same text: with one family its rules need no prefix, because only one tool is called.
+    body(rules, table, families, out)
+}
+
+fn tool(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+const HEAD: &str = r#"#
+# sh FILE           install the rules, or replace those of an earlier run
+# sh FILE check     say what this machine lacks, change nothing
+# sh FILE remove    take everything out again
+#
+# Running it twice is running it once. It touches only its own chains and the jumps into them.
+# The variant is the one that `iptables` stands for; IPTABLES=iptables-legacy sh FILE chooses another
+# (then IP6TABLES follows: ip6tables-legacy).
+set -eu
+export LC_ALL=C
+: "${IPTABLES:=iptables}"
+: "${IP6TABLES:=$(printf '%s\n' "$IPTABLES" | sed 's/iptables\([^/]*\)$/ip6tables\1/')}"
+
+"#;
+
+const TAIL: &str = r#"
+say() { printf 'lbc: %s\n' "$*" >&2; }
+
+# The real name of iptables or ip6tables.
+real() {
+    case $1 in
+    ip6tables) printf '%s\n' "$IP6TABLES" ;;
+    *) printf '%s\n' "$IPTABLES" ;;
+    esac
+}
+
+# Says everything that is missing; fails where something is.
+check() {
+    missing=0
+    if [ "$(id -u)" != 0 ]; then
+        say "root is needed to change rules"
+        missing=1
+    fi
+    for tool in $tools; do
+        name=$(real "$tool")
+        for command in "$name" "$name-restore" "$name-save"; do
+            if ! command -v "$command" >/dev/null 2>&1; then
+                say "$command is missing (Debian: apt-get install iptables)"
+                missing=1
+            fi
+        done
+        if command -v "$name" >/dev/null 2>&1; then
+            version=$("$name" --version 2>/dev/null | sed -n 's/^[^ ]* v\([0-9][0-9]*\.[0-9][0-9]*\)\..*/\1/p')
+            major=${version%%.*}
+            minor=${version#*.}
+            if [ -z "$version" ]; then
+                say "$name --version says nothing that can be read"
+                missing=1
+            elif [ "$major" -lt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -lt 8 ]; }; then
+                say "$name is version $version; 1.8 or later is needed"
+                missing=1
+            fi
+        fi
+        if [ "$forwards" = yes ]; then
+            case $tool in
+            iptables) key=net/ipv4/ip_forward ;;
+            *) key=net/ipv6/conf/all/forwarding ;;
+            esac
+            if [ "$(cat "/proc/sys/$key" 2>/dev/null)" != 1 ]; then
+                say "forwarding is off: sysctl -w $(printf '%s' "$key" | tr / .)=1"
+                missing=1
+            fi
+        fi
+    done
+    [ "$missing" = 0 ]
+}
+
+# The own chains that a table holds now: those of this instance and no other.
+loaded() {
+    "$(real "$1")-save" -t "$2" |
+        sed -n "s|^:\(${prefix}-[^ ]*\) .*|\1|p" |
+        grep -E "^${prefix}-(PREROUTING|OUTPUT|INPUT|REJECT|DROP|SVC-.*)\$" || :
+}
+
+# Jumps from the built-in chain $3 of table $2 into our chain of that name, while there are any.
+unhook() {
+    while "$(real "$1")" -w 5 -t "$2" -C "$3" -j "$prefix-$3" 2>/dev/null; do
+        "$(real "$1")" -w 5 -t "$2" -D "$3" -j "$prefix-$3"
+    done
+}
+
+# Replaces one table's own chains in one transaction; chains that are not wanted any more go with it.
+replace() {
+    tool=$1 table=$2
+    rules=$("rules_$table")
+    wanted=$(printf '%s\n' "$rules" | sed -n 's/^:\([^ ]*\) .*/\1/p')
+    stale=$(loaded "$tool" "$table" | grep -vxF -e "$wanted" || :)
+    if [ -z "$wanted$stale" ]; then
+        return 0
+    fi
+    {
+        printf '%s\n' "$rules"
+        for chain in $stale; do printf ':%s - [0:0]\n' "$chain"; done
+        for chain in $stale; do
+            case $chain in
+            "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") ;;
+            *) printf -- '-X %s\n' "$chain" ;;
+            esac
+        done
+        printf 'COMMIT\n'
+    } | "$(real "$tool")-restore" --noflush -w 5
+    for hook in $hooks; do
+        built_in=${hook#*:}
+        if [ "${hook%%:*}" = "$table" ]; then
+            "$(real "$tool")" -w 5 -t "$table" -C "$built_in" -j "$prefix-$built_in" 2>/dev/null ||
+                "$(real "$tool")" -w 5 -t "$table" -I "$built_in" 1 -j "$prefix-$built_in"
+        fi
+    done
+    for chain in $stale; do
+        case $chain in
+        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT")
+            unhook "$tool" "$table" "${chain#"$prefix-"}"
+            "$(real "$tool")" -w 5 -t "$table" -X "$chain"
+            ;;
+        esac
+    done
+}
+
+# Takes one table's own chains out.
+remove() {
+    tool=$1 table=$2
+    chains=$(loaded "$tool" "$table")
+    [ -n "$chains" ] || return 0
+    for chain in $chains; do
+        case $chain in
+        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") unhook "$tool" "$table" "${chain#"$prefix-"}" ;;
+        esac
+    done
+    {
+        printf '*%s\n' "$table"
+        for chain in $chains; do printf ':%s - [0:0]\n' "$chain"; done
+        for chain in $chains; do printf -- '-X %s\n' "$chain"; done
+        printf 'COMMIT\n'
+    } | "$(real "$tool")-restore" --noflush -w 5
+}
+
+case ${1:-install} in
+install)
+    check || { say "nothing was changed"; exit 1; }
+    # Additions to filter come first: nat sends connections to them.
+    for tool in $tools; do
+        replace "$tool" filter
+        replace "$tool" nat
+    done
+    # What an earlier version of the program had for the other family goes too.
+    for tool in iptables ip6tables; do
+        case " $tools " in
+        *" $tool "*) ;;
+        *) if command -v "$(real "$tool")-save" >/dev/null 2>&1; then
+            remove "$tool" nat
+            remove "$tool" filter
+        fi ;;
+        esac
+    done
+    ;;
+check)
+    check
+    ;;
+remove)
+    for tool in iptables ip6tables; do
+        if command -v "$(real "$tool")-save" >/dev/null 2>&1; then
+            remove "$tool" nat
+            remove "$tool" filter
+        fi
+    done
+    ;;
+*)
+    say "usage: sh $0 [install|check|remove]"
+    exit 2
+    ;;
+esac
+"#;

@@ -1,0 +1,243 @@
+//! Inside a service: the rules that pick a backend.
+
+use std::collections::BTreeMap;
+
+use crate::endpoint::PortRange;
+use crate::ir::hash::SourceHash;
+use crate::ir::{Algorithm, Backend, BackendPort, Family, Group, Service};
+use crate::statement::balance::Protocol;
+use crate::target::split::{self, Vanishes, Weights};
+use crate::target::vanishes;
+
+use super::hash::{Level, Next, levels, programs};
+use super::lower::NatChains;
+use super::model::{ChainId, CommentId, DnatPort, Match, Rule, Target};
+
+/// Sums of weights stay in 63 bits; a larger one is scaled, far below what a probability can tell apart.
+const MAX_TOTAL: u64 = u64::MAX >> 1;
+
+/// Makes the chains of one service, in both families.
+pub struct Picker<'a> {
+    service: &'a Service,
+    pub comment: CommentId,
+    /// The chains so far, by suffix: both families share them.
+    chains: BTreeMap<String, ChainId>,
+}
+
+impl<'a> Picker<'a> {
+    pub fn new(service: &'a Service, comment: CommentId) -> Picker<'a> {
+        Picker { service, comment, chains: BTreeMap::new() }
+    }
+
+    /// The service's chain (no suffix), or one of those behind it.
+    pub fn chain(&mut self, nat: &mut NatChains, suffix: &str) -> ChainId {
+        if let Some(&chain) = self.chains.get(suffix) {
+            return chain;
+        }
+        let name = nat.names.service(&self.service.name, suffix);
+        let chain = nat.add(name);
+        self.chains.insert(suffix.to_owned(), chain);
+        chain
+    }
+
+    /// The target of a service that needs no chain: one backend, and one rule for it.
+    pub fn direct(&self, group: &Group) -> Option<Target> {
+        let weights = split::weights(&group.members, MAX_TOTAL).ok()?;
+        match weights.backends.as_slice() {
+            [only] => target(group.backends[*only as usize]),
+            [..] => None,
+        }
+    }
+
+    /// Appends the rules that pick a backend of `group`. Every connection that reaches them is taken.
+    pub fn pick(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group) {
+        let weights = match split::weights(&group.members, MAX_TOTAL) {
+            Ok(weights) => weights,
+            Err(Vanishes(index)) => return self.vanishes(nat, group, index),
+        };
+        match self.service.algorithm {
+            Algorithm::Random => self.random(nat, family, chain, group, &weights),
+            Algorithm::RoundRobin => {
+                let slots = split::slots(&weights);
+                let count = slots.len() as u32;
+                for (slot, &index) in (0u32..).zip(&slots) {
+                    let every = count - slot;
+                    let matches = if every > 1 { vec![Match::Nth { every }] } else { Vec::new() };
+                    self.one(nat, family, chain, group, index, matches);
+                }
+            }
+            Algorithm::SourceHash(hash) => match family {
+                Family::V4 => match levels(hash, &group.buckets) {
+                    Next::Backend(index) => self.one(nat, family, chain, group, index, Vec::new()),
+                    Next::Level(_, level) => self.level(nat, family, chain, group, &level, "/h"),
+                },
+                Family::V6 => self.bpf(nat, chain, group, &weights, hash),
+            },
+        }
+    }
+
+    fn vanishes(&self, nat: &mut NatChains, group: &Group, index: u32) {
+        nat.errors.push(vanishes(self.service, group.backends[index as usize], "iptables"));
+    }
+
+    /// A cascade: each rule takes its share of what the rules before it left, the last one takes the rest.
+    fn random(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, weights: &Weights) {
+        let probabilities = match split::cascade(weights) {
+            Ok(probabilities) => probabilities,
+            Err(Vanishes(index)) => return self.vanishes(nat, group, index),
+        };
+        // Protocols share no state here, so each has a cascade of its own and no chain for a backend is needed.
+        let needed = weights.backends.iter().any(|&index| needs_protocol(group.backends[index as usize]));
+        let protocols: Vec<Option<Protocol>> = match (needed, self.service.protocols.as_slice()) {
+            (_, [only]) => vec![Some(*only)],
+            (true, list) => list.iter().copied().map(Some).collect(),
+            (false, _) => vec![None],
+        };
+        for protocol in protocols {
+            for (nth, &index) in weights.backends.iter().enumerate() {
+                let matches = probabilities.get(nth).map(|&probability| Match::Random(probability));
+                let target = self.target(nat, family, group, index);
+                let matches = matches.into_iter().collect();
+                nat.push(
+                    chain,
+                    family,
+                    Rule { protocol, matches, comment: Some(self.comment), target, ..Rule::default() },
+                );
+            }
+        }
+    }
+
+    /// One rule to a backend, whatever the protocol: one counter or one hash for all of them.
+    fn one(
+        &mut self,
+        nat: &mut NatChains,
+        family: Family,
+        chain: ChainId,
+        group: &Group,
+        index: u32,
+        matches: Vec<Match>,
+    ) {
+        let backend = group.backends[index as usize];
+        let (protocol, target) = match self.service.protocols.as_slice() {
+            [only] => (Some(*only), self.target(nat, family, group, index)),
+            [..] if needs_protocol(backend) => (None, Target::Goto(self.backend_chain(nat, family, group, index))),
+            [..] => (None, self.target(nat, family, group, index)),
+        };
+        nat.push(chain, family, Rule { protocol, matches, comment: Some(self.comment), target, ..Rule::default() });
+    }
+
+    /// The rule target of a backend: itself, or a chain where one target cannot say it.
+    fn target(&mut self, nat: &mut NatChains, family: Family, group: &Group, index: u32) -> Target {
+        match target(group.backends[index as usize]) {
+            Some(target) => target,
+            None => Target::Goto(self.backend_chain(nat, family, group, index)),
+        }
+    }
+
+    /// The chain of one backend, with a rule for each protocol (and, for a shifted REDIRECT, each port).
+    fn backend_chain(&mut self, nat: &mut NatChains, family: Family, group: &Group, index: u32) -> ChainId {
+        let chain = self.chain(nat, &format!("/b{}", index + 1));
+        if !nat.chains[chain.0 as usize].rules(family).is_empty() {
+            return chain;
+        }
+        let backend = group.backends[index as usize];
+        for &protocol in &self.service.protocols {
+            let rule = Rule { protocol: Some(protocol), comment: Some(self.comment), ..Rule::default() };
+            match (target(backend), backend) {
+                (Some(target), _) => nat.push(chain, family, Rule { target, ..rule }),
+                (None, Backend::Local(BackendPort::Shifted { listen, first, count })) => {
+                    for offset in 0..count {
+                        let port = PortRange::single(listen + offset).expect("a listener's port");
+                        let matches = vec![Match::Port(port)];
+                        let target = Target::Redirect(first + offset);
+                        nat.push(chain, family, Rule { matches, target, ..rule.clone() });
+                    }
+                }
+                (None, Backend::Local(_) | Backend::Server(..)) => {
+                    unreachable!("only a shifted REDIRECT needs many rules")
+                }
+            }
+        }
+        chain
+    }
+
+    /// One digit of the hash: masks of nodes lead to backends or to the next digit's chain.
+    fn level(
+        &mut self,
+        nat: &mut NatChains,
+        family: Family,
+        chain: ChainId,
+        group: &Group,
+        level: &Level,
+        suffix: &str,
+    ) {
+        for (mask, next) in &level.steps {
+            let matches = vec![Match::Cluster { mask: *mask, seed: level.seed }];
+            self.next(nat, family, chain, group, next, matches, suffix);
+        }
+        self.next(nat, family, chain, group, &level.rest, Vec::new(), suffix);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one recursion over the digits")]
+    fn next(
+        &mut self,
+        nat: &mut NatChains,
+        family: Family,
+        chain: ChainId,
+        group: &Group,
+        next: &Next,
+        matches: Vec<Match>,
+        suffix: &str,
+    ) {
+        match next {
+            Next::Backend(index) => self.one(nat, family, chain, group, *index, matches),
+            Next::Level(digit, level) => {
+                let suffix = format!("{suffix}{digit}");
+                let inner = self.chain(nat, &suffix);
+                let target = Target::Goto(inner);
+                nat.push(chain, family, Rule { matches, comment: Some(self.comment), target, ..Rule::default() });
+                self.level(nat, family, inner, group, level, &suffix);
+            }
+        }
+    }
+
+    /// IPv6: the buckets of each backend in as many programs as they need; the last backend takes the rest.
+    fn bpf(&mut self, nat: &mut NatChains, chain: ChainId, group: &Group, weights: &Weights, hash: SourceHash) {
+        let mut buckets: BTreeMap<u32, Vec<u32>> = weights.backends.iter().map(|&index| (index, Vec::new())).collect();
+        for (bucket, owner) in (0u32..).zip(&group.buckets) {
+            buckets.entry(*owner).or_default().push(bucket);
+        }
+        let last = buckets.keys().next_back().copied();
+        for (&index, buckets) in &buckets {
+            if Some(index) == last {
+                self.one(nat, Family::V6, chain, group, index, Vec::new());
+                continue;
+            }
+            for program in programs(hash, buckets) {
+                self.one(nat, Family::V6, chain, group, index, vec![Match::Bpf(program)]);
+            }
+        }
+    }
+}
+
+/// Whether the rule to a backend has to name a protocol: ports do not exist without one.
+fn needs_protocol(backend: Backend) -> bool {
+    match backend {
+        Backend::Server(_, BackendPort::Kept) => false,
+        Backend::Server(_, BackendPort::Fixed(_) | BackendPort::Shifted { .. }) | Backend::Local(_) => true,
+    }
+}
+
+/// The one target that sends a connection to a backend, where one can.
+fn target(backend: Backend) -> Option<Target> {
+    match backend {
+        Backend::Server(address, BackendPort::Kept) => Some(Target::Dnat(address, DnatPort::Kept)),
+        Backend::Server(address, BackendPort::Fixed(port)) => Some(Target::Dnat(address, DnatPort::Fixed(port))),
+        Backend::Server(address, BackendPort::Shifted { listen, first, count }) => {
+            let last = first + (count - 1);
+            Some(Target::Dnat(address, DnatPort::Shifted { first, last, base: listen }))
+        }
+        Backend::Local(BackendPort::Fixed(port)) => Some(Target::Redirect(port)),
+        Backend::Local(BackendPort::Shifted { .. } | BackendPort::Kept) => None,
+    }
+}
