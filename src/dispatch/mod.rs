@@ -7,6 +7,8 @@
 
 mod cells;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -10,7 +10,7 @@ use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
 use super::model::{
-    BpfProgram, Chain, Comment, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, Target,
+    BpfProgram, Chain, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, Target,
 };
 
 /// Which families the text is for.
@@ -31,7 +31,7 @@ pub enum Hooks {
 
 /// Prints the rules in pieces of 64 KiB.
 pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Write) -> io::Result<()> {
-    let mut out = Out::new(to);
+    let mut out = Out::new(rules, to);
     out.header(families, hooks);
     tables(rules, families, hooks, &mut out)?;
     out.flush()
@@ -39,7 +39,7 @@ pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Wr
 
 fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut Out<'_, W>) -> io::Result<()> {
     for table in &rules.tables {
-        body(rules, table, families, out)?;
+        body(table, families, out)?;
         if hooks == Hooks::Include {
             for hook in &table.hooks {
                 let chain = &table.chains[hook.chain.0 as usize];
@@ -58,12 +58,7 @@ fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut
 }
 
 /// `*table`, its chains and their rules, without jumps and COMMIT: what the script format builds on.
-pub(super) fn body<W: Write>(
-    rules: &Ruleset,
-    table: &Table,
-    families: Families,
-    out: &mut Out<'_, W>,
-) -> io::Result<()> {
+pub(super) fn body<W: Write>(table: &Table, families: Families, out: &mut Out<'_, W>) -> io::Result<()> {
     out.text("*");
     out.text(table.name.as_str());
     out.text("\n");
@@ -79,11 +74,11 @@ pub(super) fn body<W: Write>(
     }
     for chain in &table.chains {
         match families {
-            Families::One(family) => out.rules(rules, table, chain, chain.rules(family), "")?,
-            Families::Both if chain.v4 == chain.v6 => out.rules(rules, table, chain, &chain.v4, "")?,
+            Families::One(family) => out.rules(table, chain, chain.rules(family), "")?,
+            Families::Both if chain.v4 == chain.v6 => out.rules(table, chain, &chain.v4, "")?,
             Families::Both => {
-                out.rules(rules, table, chain, &chain.v4, "-4 ")?;
-                out.rules(rules, table, chain, &chain.v6, "-6 ")?;
+                out.rules(table, chain, &chain.v4, "-4 ")?;
+                out.rules(table, chain, &chain.v6, "-6 ")?;
             }
         }
     }
@@ -103,14 +98,18 @@ fn prefix_of(chain: &Chain, families: Families) -> &'static str {
 pub(super) struct Out<'w, W: Write> {
     buffer: Vec<u8>,
     to: &'w mut W,
+    /// The comment match of each service, quoted once: its rules share it.
+    comments: Vec<String>,
 }
 
 /// Where the buffer is written out.
 const PIECE: usize = 64 << 10;
 
 impl<'w, W: Write> Out<'w, W> {
-    pub fn new(to: &'w mut W) -> Out<'w, W> {
-        Out { buffer: Vec::with_capacity(PIECE + 4096), to }
+    pub fn new(rules: &Ruleset, to: &'w mut W) -> Out<'w, W> {
+        let comments =
+            rules.comments.iter().map(|comment| format!(" -m comment --comment {}", quoted(comment.as_str())));
+        Out { buffer: Vec::with_capacity(PIECE + 4096), to, comments: comments.collect() }
     }
 
     pub fn text(&mut self, text: &str) {
@@ -154,19 +153,18 @@ impl<'w, W: Write> Out<'w, W> {
         });
     }
 
-    fn rules(&mut self, rules: &Ruleset, table: &Table, chain: &Chain, list: &[Rule], prefix: &str) -> io::Result<()> {
+    fn rules(&mut self, table: &Table, chain: &Chain, list: &[Rule], prefix: &str) -> io::Result<()> {
+        let start = format!("{prefix}-A {}", chain.name.as_str());
         for rule in list {
-            self.text(prefix);
-            self.text("-A ");
-            self.text(chain.name.as_str());
-            self.rule(rules, table, rule);
+            self.text(&start);
+            self.rule(table, rule);
             self.text("\n");
             self.spill()?;
         }
         Ok(())
     }
 
-    fn rule(&mut self, rules: &Ruleset, table: &Table, rule: &Rule) {
+    fn rule(&mut self, table: &Table, rule: &Rule) {
         if let Some(source) = &rule.source {
             self.net(" -s ", source);
         }
@@ -184,7 +182,7 @@ impl<'w, W: Write> Out<'w, W> {
             self.one_match(one, rule.protocol);
         }
         if let Some(comment) = rule.comment {
-            self.comment(rules.comment(comment));
+            self.buffer.extend_from_slice(self.comments[comment.0 as usize].as_bytes());
         }
         self.target(table, rule);
     }
@@ -208,7 +206,7 @@ impl<'w, W: Write> Out<'w, W> {
         let Interface { name, prefix } = &interface.value;
         let plus = if *prefix { "+" } else { "" };
         match name.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\\' | '\'' | '#')) {
-            true => self.quoted(&format!("{name}{plus}")),
+            true => self.text(&quoted(&format!("{name}{plus}"))),
             false => {
                 self.text(name);
                 self.text(plus);
@@ -276,27 +274,6 @@ impl<'w, W: Write> Out<'w, W> {
             {
                 self.number(number);
                 self.text(behind);
-            }
-        }
-        self.text("\"");
-    }
-
-    fn comment(&mut self, comment: &Comment) {
-        self.text(" -m comment --comment ");
-        self.quoted(comment.as_str());
-    }
-
-    /// In double quotes, where `"` and `\` need a backslash.
-    fn quoted(&mut self, text: &str) {
-        self.text("\"");
-        for part in text.split_inclusive(['"', '\\']) {
-            match part.strip_suffix(['"', '\\']) {
-                Some(start) => {
-                    self.text(start);
-                    self.text("\\");
-                    self.text(&part[start.len()..]);
-                }
-                None => self.text(part),
             }
         }
         self.text("\"");
@@ -384,4 +361,18 @@ impl<'w, W: Write> Out<'w, W> {
         }
         self.buffer.extend_from_slice(&digits[at..]);
     }
+}
+
+/// In double quotes, where `"` and `\` need a backslash.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
 }

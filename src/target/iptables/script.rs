@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use crate::ir::Family;
 
-use super::model::{Ruleset, Table};
+use super::model::Ruleset;
 use super::restore::{Families, Out, body};
 
 /// Prints the script.
 pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Result<()> {
-    let mut out = Out::new(to);
+    let mut out = Out::new(rules, to);
     let used: Vec<Family> = match families {
         Families::One(family) => vec![family],
         Families::Both => vec![Family::V4, Family::V6],
@@ -31,18 +31,13 @@ pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Re
     for table in ["filter", "nat"] {
         out.text(&format!("\nrules_{table}() {{\n    cat <<'LBC-RULES'\n"));
         match rules.tables.iter().find(|own| own.name.as_str() == table) {
-            Some(own) => rules_of(rules, own, families, &mut out)?,
+            Some(own) => body(own, families, &mut out)?,
             None => out.text(&format!("*{table}\n")),
         }
         out.text("LBC-RULES\n}\n");
     }
     out.text(TAIL);
     out.flush()
-}
-
-fn rules_of<W: Write>(rules: &Ruleset, table: &Table, families: Families, out: &mut Out<'_, W>) -> io::Result<()> {
-    // Both tools read the same text: with one family its rules need no prefix, because only one tool is called.
-    body(rules, table, families, out)
 }
 
 fn tool(family: Family) -> &'static str {
