@@ -1,16 +1,20 @@
 //! One file: its statements, or all its syntax errors.
 
+use nom::Err;
+
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::keyword;
 use crate::print::Printer;
 use crate::source::{Source, SourceId, Span};
 use crate::statement::{self, Item};
-use crate::syntax::{Errors, In, MAX_ERRORS, SyntaxError, breaks0, comments, recover, statement_end};
+use crate::syntax::{Errors, In, MAX_ERRORS, SyntaxError, comments, expected, next_statement, recover, statement_end};
 
 /// The statements of a file, in order. Where it has errors, those that could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
     pub items: Vec<Item>,
+    /// The names that statements declare which could not be read: who uses them need not be told that they are unknown.
+    pub broken: Vec<Span>,
 }
 
 /// Parses a source. Returns every statement that is right and every error.
@@ -32,39 +36,48 @@ pub fn parse(source: &Source, id: SourceId) -> (File, Vec<Diagnostic>) {
     (file, diagnostics)
 }
 
+/// `file = [ BOM ] [ statement ] { END [ statement ] } [ COMMENT ]`
 fn file(start: In<'_>) -> File {
-    let mut items = Vec::new();
+    let errors = start.errors();
+    let mut file = File::default();
     let mut i = match start.rest.strip_prefix('\u{feff}') {
         Some(_) => start.skip('\u{feff}'.len_utf8()),
         None => start,
     };
     loop {
-        if let Ok((rest, ())) = breaks0(i) {
-            i = rest;
+        i = next_statement(i);
+        if i.rest.is_empty() || errors.full() {
+            return file;
         }
-        if i.first() == b';' {
-            i = i.skip(1);
-            continue;
+        if errors.overflow() {
+            let message = format!("{MAX_ERRORS} errors in this file; the rest of it was not read");
+            errors.record_last(SyntaxError::new(Code::Syntax, i.here(), message));
+            return file;
         }
-        if i.rest.is_empty() {
-            return File { items };
-        }
-        if i.errors().overflow() {
-            let message = format!("more than {MAX_ERRORS} errors in this file; the rest of it was not read");
-            i.errors().record(SyntaxError::new(Code::Syntax, i.here(), message));
-            return File { items };
-        }
-        let begin = i;
-        let end = |_: In<'_>| statement_end(begin, keyword::is_statement);
-        match recover(i, statement::statement, |from| end(from)) {
-            Ok((rest, item)) => {
-                items.extend(item);
-                // Recovery makes way in every case: a stray byte that is no statement is stepped over.
-                i = if rest.offset > begin.offset { rest } else { begin.skip_char() };
-            }
-            Err(_) => i = begin.skip_char(),
-        }
+        i = item(i, &mut file);
     }
+}
+
+/// Reads the statement at `begin` into `file` and returns where it ends; where it is wrong, its errors are recorded.
+fn item<'a>(begin: In<'a>, file: &mut File) -> In<'a> {
+    let errors = begin.errors();
+    let before = errors.count();
+    let end = |_: In<'a>| statement_end(begin, keyword::role);
+    let parsed = recover(begin, statement::statement, end).and_then(|(rest, item)| {
+        begin.count_node()?;
+        Ok((rest, item))
+    });
+    match parsed {
+        Ok((rest, Some(item))) => {
+            file.items.push(Item { broken: errors.count() > before, ..item });
+            return rest;
+        }
+        Ok((_, None)) => {}
+        Err(Err::Failure(problem)) => problem.record(errors),
+        Err(Err::Error(_) | Err::Incomplete(_)) => errors.record(expected(begin, "a statement")),
+    }
+    file.broken.extend(statement::declared_name(begin));
+    statement_end(begin, keyword::role)
 }
 
 fn diagnostic(error: SyntaxError, source: SourceId) -> Diagnostic {

@@ -30,7 +30,12 @@ impl<'a> Printer<'a> {
         self.out.push_str(words);
     }
 
-    /// The source's own text.
+    /// The source's text at a place.
+    pub fn text(&self, span: Span) -> &'a str {
+        &self.text[span.range()]
+    }
+
+    /// Writes the source's own text.
     pub fn source(&mut self, span: Span) {
         self.out.push_str(&self.text[span.range()]);
     }

@@ -3,10 +3,10 @@
 use ipnet::IpNet;
 
 use crate::endpoint::{is_ipv6, name_ref, new_name, prefix};
-use crate::list::plain;
+use crate::list::plain_until;
 use crate::print::Printer;
 use crate::source::{Span, Spanned};
-use crate::syntax::{In, Parsed, blank0, equals, expect, word};
+use crate::syntax::{In, Parsed, blank0, element_end, equals, word};
 
 /// A named list of addresses, prefixes, hosts and other nets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub fn show(net: IpNet) -> String {
 pub fn parse(i: In<'_>) -> Parsed<'_, Net> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
-    let (at, ()) = expect(equals, "`=`")(i)?;
-    let (i, items) = plain(at, net_item, "an address, a prefix, a host or a net")?;
+    let (at, ()) = equals(i)?;
+    let (i, items) = plain_until(at, net_item, "an address, a prefix, a host or a net", |i| element_end(i, |_| false))?;
     Ok((i, Net { name, items, list: at.span_to(i) }))
 }
 
