@@ -9,7 +9,7 @@ use crate::keyword;
 use crate::source::{Span, Spanned};
 use crate::syntax::{
     Abort, In, MAX_TOKEN_BYTES, Parsed, SyntaxError, digits, expect, expected, is_word_byte, not_here, shorten, symbol,
-    word,
+    without_arrow, word,
 };
 
 /// A range of ports: `1 <= first <= last <= 65535`.
@@ -152,7 +152,7 @@ fn unicode_word(i: In<'_>) -> &str {
         Some((end, _)) => &i.rest[..end],
         None => i.rest.char_indices().nth(MAX_TOKEN_BYTES).map_or(i.rest, |(end, _)| &i.rest[..end]),
     };
-    text.find("->").map_or(text, |cut| &text[..cut]).trim_end_matches('-')
+    text.trim_end_matches('-')
 }
 
 /// The run of characters that could belong to a DNS name.
@@ -177,8 +177,7 @@ fn dns_name<'a, T>(i: In<'a>, what: &str) -> Parsed<'a, T> {
 fn run(i: In<'_>) -> &str {
     let bytes = i.rest.as_bytes();
     let end = bytes.iter().take(MAX_TOKEN_BYTES).position(|&b| !(is_word_byte(b) || matches!(b, b'.' | b':' | b'%')));
-    let run = &i.rest[..end.unwrap_or(bytes.len().min(MAX_TOKEN_BYTES))];
-    run.find("->").map_or(run, |cut| &run[..cut])
+    &i.rest[..without_arrow(i.rest, end.unwrap_or(bytes.len().min(MAX_TOKEN_BYTES)))]
 }
 
 /// Whether an IPv6 address starts here: a word with two colons.

@@ -18,7 +18,7 @@ use crate::source::{Span, Spanned};
 
 pub use error::{
     Abort, MAX_TOKEN_BYTES, Parsed, Problem, SyntaxError, already_reported, expect, expected, found, not_here, shorten,
-    token_len,
+    token_len, without_arrow,
 };
 pub use input::{Errors, In, MAX_ERRORS, MAX_NODES};
 pub use recovery::{Role, element_end, go_on, recover, statement_end};

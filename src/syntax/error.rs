@@ -6,7 +6,7 @@ use nom::error::{ErrorKind, ParseError};
 use crate::diagnostic::Code;
 use crate::source::Span;
 
-use super::{Errors, In, is_word_byte, line_end};
+use super::{Errors, In, is_word_byte};
 
 /// An error at a place of the text that is being parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,20 +181,27 @@ pub fn token_len(rest: &str) -> usize {
         Some('\r') if rest.starts_with("\r\n") => return 0,
         Some('-' | '=') if rest[1..].starts_with('>') => return 2,
         Some('"') => {
-            let line = &rest[1..1 + line_end(&rest.as_bytes()[1..])];
-            return match line.find('"') {
-                Some(len) if len + 2 <= MAX_TOKEN_BYTES => len + 2,
+            let text = rest.char_indices().skip(1).take(MAX_TOKEN_BYTES).find(|&(_, c)| c == '"' || c.is_control());
+            return match text {
+                Some((end, '"')) => end + 1,
                 Some(_) | None => 1,
             };
         }
         Some(_) => {}
     }
     let run = rest.as_bytes().iter().take(MAX_TOKEN_BYTES).position(|&b| !is_token_byte(b));
-    let run = run.unwrap_or(rest.len().min(MAX_TOKEN_BYTES));
-    let run = rest[..run].find("->").unwrap_or(run);
+    let run = without_arrow(rest, run.unwrap_or(rest.len().min(MAX_TOKEN_BYTES)));
     match rest.chars().next() {
         Some(first) if run == 0 => first.len_utf8(),
         Some(_) | None => run,
+    }
+}
+
+/// A length that does not take the dash of an arrow.
+pub fn without_arrow(rest: &str, len: usize) -> usize {
+    match rest.as_bytes()[..len].ends_with(b"-") && rest.as_bytes().get(len) == Some(&b'>') {
+        true => len - 1,
+        false => len,
     }
 }
 
