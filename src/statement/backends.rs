@@ -240,8 +240,7 @@ impl Backends {
             backend.format(p);
             p.end(backend.span.end);
         }
-        p.begin(self.span.end - u32::from(self.braces), "");
-        p.words("}");
+        p.close(self.span.end - u32::from(self.braces), "    ");
     }
 }
 

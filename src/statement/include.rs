@@ -37,7 +37,8 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Include> {
 fn quoted(i: In<'_>) -> Option<String> {
     let len = i.rest.find([' ', '\t', '\r', '\n', ';', '#', '"']).unwrap_or(i.rest.len());
     let text = &i.rest[..len];
-    ((1..=64).contains(&len) && !text.contains(char::is_control)).then(|| format!("write `include \"{}\"`", text.trim_matches('\'')))
+    ((1..=64).contains(&len) && !text.contains(char::is_control))
+        .then(|| format!("write `include \"{}\"`", text.trim_matches('\'')))
 }
 
 impl Include {

@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use crate::endpoint::{is_ipv6, name_ref, new_name, prefix};
-use crate::list::plain_until;
-use crate::print::Printer;
+use crate::list::{format_list, plain_until};
+use crate::print::{MAX_WIDTH, Printer};
 use crate::source::{Span, Spanned};
 use crate::syntax::{In, Parsed, blank0, element_end, equals, word};
 
@@ -66,7 +66,8 @@ pub fn net_item(i: In<'_>) -> Parsed<'_, NetItem> {
     Ok((i, NetItem::Prefix(prefix)))
 }
 
-/// A list behind ` =`: on one line, or one element a line where comments stand between them.
+/// A list behind ` =`: on one line, or one element a line where that was written, the line would be long, or comments
+/// stand between the elements.
 pub fn format_lines<T>(
     items: &[T],
     list: Span,
@@ -74,9 +75,12 @@ pub fn format_lines<T>(
     span: impl Fn(&T) -> Span,
     mut element: impl FnMut(&T, &mut Printer<'_>),
 ) {
-    if !p.has_comment(list) {
+    let mut line = p.scratch();
+    format_list(items, &mut line, &mut element);
+    let line = line.finish();
+    if !p.has_comment(list) && !p.has_newline(list) && line.len() <= MAX_WIDTH {
         p.words(" ");
-        return crate::list::format_list(items, p, element);
+        return p.words(&line);
     }
     p.words("\n");
     for (index, item) in items.iter().enumerate() {

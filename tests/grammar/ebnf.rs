@@ -10,14 +10,26 @@ pub enum Expr {
     /// One character of a range, both ends included.
     Range(char, char),
     /// A production; `once` where no alternative of it may be taken twice.
-    Name { name: String, once: bool },
+    Name {
+        name: String,
+        once: bool,
+    },
     Sequence(Vec<Expr>),
     /// Alternatives; the first has the number `id`, the others follow.
-    Choice { id: usize, list: Vec<Expr> },
+    Choice {
+        id: usize,
+        list: Vec<Expr>,
+    },
     /// Taken or not: `id` and `id + 1`.
-    Optional { id: usize, expr: Box<Expr> },
+    Optional {
+        id: usize,
+        expr: Box<Expr>,
+    },
     /// Not at all or some times: `id` and `id + 1`.
-    Repeat { id: usize, expr: Box<Expr> },
+    Repeat {
+        id: usize,
+        expr: Box<Expr>,
+    },
     Except(Box<Expr>, Box<Expr>),
     /// A terminal in words.
     Words(String),
@@ -100,7 +112,8 @@ fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
-        let until = |end: &str, from: usize| from + rest[from..].find(end).unwrap_or_else(|| panic!("`{end}` is missing"));
+        let until =
+            |end: &str, from: usize| from + rest[from..].find(end).unwrap_or_else(|| panic!("`{end}` is missing"));
         let len = if rest.starts_with("(*") {
             until("*)", 2) + 2
         } else if matches!(first, '"' | '\'' | '?') {

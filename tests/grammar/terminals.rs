@@ -52,7 +52,17 @@ pub fn make(words: &str, random: &mut Random) -> (usize, String) {
             _ => (*random.pick(&["é", "→", "\u{a0}", "\u{202e}", "🙂", "\u{feff}"])).to_owned(),
         },
         "at most 29 bytes of TEXT" => {
-            let text = *random.pick(&["", "x", "web: ", "#", "{;}", "->", "é", "12345678901234567890123456789", "éééééééééééééé"]);
+            let text = *random.pick(&[
+                "",
+                "x",
+                "web: ",
+                "#",
+                "{;}",
+                "->",
+                "é",
+                "12345678901234567890123456789",
+                "éééééééééééééé",
+            ]);
             assert!(text.len() <= 29);
             text.to_owned()
         }
@@ -62,7 +72,8 @@ pub fn make(words: &str, random: &mut Random) -> (usize, String) {
             _ => (*random.pick(&["é", "\u{7f}", "\u{1}", "\r", "\u{2028}", "🙂", "\u{feff}"])).to_owned(),
         },
         number => {
-            let (low, high) = number.split_once("..").unwrap_or_else(|| panic!("`{words}` is a terminal that is not known"));
+            let (low, high) =
+                number.split_once("..").unwrap_or_else(|| panic!("`{words}` is a terminal that is not known"));
             let (low, high) = (low.parse().expect("a number"), high.parse().expect("a number"));
             match random.below(4) {
                 0 => low,
@@ -118,7 +129,19 @@ fn interface(kind: usize, random: &mut Random) -> String {
         1 => format!("br-{}.{}", random.below(10), random.below(10)),
         2 => format!("veth{}*", random.below(10)),
         3 => "*".to_owned(),
-        _ => (*random.pick(&["80", "-x", "!x", "é", "a-", "abcdefghijklmno", "abcdefghijklmno*", "@$%^&()", "a>b", "...", "_"]))
-            .to_owned(),
+        _ => (*random.pick(&[
+            "80",
+            "-x",
+            "!x",
+            "é",
+            "a-",
+            "abcdefghijklmno",
+            "abcdefghijklmno*",
+            "@$%^&()",
+            "a>b",
+            "...",
+            "_",
+        ]))
+        .to_owned(),
     }
 }
