@@ -124,12 +124,13 @@ pub fn at(source: SourceId, span: Span) -> Loc {
 ///
 /// Damerau-Levenshtein distance, at most a third of the word's length (at least 1).
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let limit = (length / 3).max(1);
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|&(distance, candidate)| distance <= limit && distance < candidate.chars().count())
+        .filter(|&(distance, candidate)| distance <= limit && distance < length.min(candidate.chars().count()))
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -147,7 +148,7 @@ mod tests {
     fn near_names_are_offered_and_far_ones_are_not() {
         assert_eq!(nearest("wieght", ["weight", "backup"]), Some("weight"));
         assert_eq!(nearest("zzz", ["weight", "backup"]), None);
-        assert_eq!(nearest("a", ["b"]), None);
+        assert_eq!(nearest("a", ["b", "as"]), None);
         assert_eq!(nearest("blancer", ["balance", "bal"]), Some("balance"));
     }
 

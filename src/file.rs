@@ -1,16 +1,20 @@
 //! One file: its statements, or all its syntax errors.
 
+use nom::Err;
+
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::keyword;
 use crate::print::Printer;
 use crate::source::{Source, SourceId, Span};
 use crate::statement::{self, Item};
-use crate::syntax::{Errors, In, MAX_ERRORS, SyntaxError, breaks0, comments, recover, statement_end};
+use crate::syntax::{Errors, In, MAX_ERRORS, SyntaxError, comments, expected, next_statement, recover, statement_end};
 
 /// The statements of a file, in order. Where it has errors, those that could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
     pub items: Vec<Item>,
+    /// The names that statements declare which could not be read: who uses them need not be told that they are unknown.
+    pub broken: Vec<Span>,
 }
 
 /// Parses a source. Returns every statement that is right and every error.
@@ -32,39 +36,48 @@ pub fn parse(source: &Source, id: SourceId) -> (File, Vec<Diagnostic>) {
     (file, diagnostics)
 }
 
+/// `file = [ BOM ] [ statement ] { END [ statement ] } [ COMMENT ]`
 fn file(start: In<'_>) -> File {
-    let mut items = Vec::new();
+    let errors = start.errors();
+    let mut file = File::default();
     let mut i = match start.rest.strip_prefix('\u{feff}') {
         Some(_) => start.skip('\u{feff}'.len_utf8()),
         None => start,
     };
     loop {
-        if let Ok((rest, ())) = breaks0(i) {
-            i = rest;
+        i = next_statement(i);
+        if i.rest.is_empty() || errors.full() {
+            return file;
         }
-        if i.first() == b';' {
-            i = i.skip(1);
-            continue;
+        if errors.overflow() {
+            let message = format!("{MAX_ERRORS} errors in this file; the rest of it was not read");
+            errors.record_last(SyntaxError::new(Code::Syntax, i.here(), message));
+            return file;
         }
-        if i.rest.is_empty() {
-            return File { items };
-        }
-        if i.errors().overflow() {
-            let message = format!("more than {MAX_ERRORS} errors in this file; the rest of it was not read");
-            i.errors().record(SyntaxError::new(Code::Syntax, i.here(), message));
-            return File { items };
-        }
-        let begin = i;
-        let end = |_: In<'_>| statement_end(begin, keyword::is_statement);
-        match recover(i, statement::statement, |from| end(from)) {
-            Ok((rest, item)) => {
-                items.extend(item);
-                // Recovery makes way in every case: a stray byte that is no statement is stepped over.
-                i = if rest.offset > begin.offset { rest } else { begin.skip_char() };
-            }
-            Err(_) => i = begin.skip_char(),
-        }
+        i = item(i, &mut file);
     }
+}
+
+/// Reads the statement at `begin` into `file` and returns where it ends; where it is wrong, its errors are recorded.
+fn item<'a>(begin: In<'a>, file: &mut File) -> In<'a> {
+    let errors = begin.errors();
+    let before = errors.count();
+    let end = |_: In<'a>| statement_end(begin, keyword::role);
+    let parsed = recover(begin, statement::statement, end).and_then(|(rest, item)| {
+        begin.count_node()?;
+        Ok((rest, item))
+    });
+    match parsed {
+        Ok((rest, Some(item))) => {
+            file.items.push(Item { broken: errors.count() > before, ..item });
+            return rest;
+        }
+        Ok((_, None)) => {}
+        Err(Err::Failure(problem)) => problem.record(errors),
+        Err(Err::Error(_) | Err::Incomplete(_)) => errors.record(expected(begin, "a statement")),
+    }
+    file.broken.extend(statement::declared_name(begin));
+    statement_end(begin, keyword::role)
 }
 
 fn diagnostic(error: SyntaxError, source: SourceId) -> Diagnostic {
@@ -85,4 +98,123 @@ pub fn format(source: &Source, file: &File) -> String {
     }
     p.rest();
     p.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formatted(text: &str) -> String {
+        let source = Source::new("x.lb", "x.lb", text);
+        let (file, errors) = parse(&source, SourceId(0));
+        assert_eq!(errors, [], "{text}");
+        format(&source, &file)
+    }
+
+    #[test]
+    fn comments_stay_with_what_they_speak_of() {
+        for (text, canonical) in [
+            // Behind the comma of a list, and between its elements.
+            ("host a = ::1, # c\n# d\n 10.0.0.1 # e\n", "host a =\n    ::1, # c\n    # d\n    10.0.0.1 # e\n"),
+            ("pool p = a, # c\n b\n", "pool p = {\n    a # c\n    b\n}\n"),
+            ("net n = # c\n a, b\n", "# c\nnet n = a, b\n"),
+            // Between the options and the arrow, and behind it.
+            (
+                "balance tcp 80 counter # c\n\n # d\n -> # e\n a # f\n",
+                "# c\n# d\n# e\nbalance tcp 80 counter -> a # f\n",
+            ),
+            // In braces that the canonical form has on one line, or not at all.
+            (
+                "balance tcp { # c\n a, # d\n b # e\n # f\n}:80 -> a\n",
+                "# c\n# d\n# e\n# f\nbalance tcp {a, b}:80 -> a\n",
+            ),
+            ("balance tcp 80 from { a, # c\n b } -> a\n", "# c\nbalance tcp 80 from a, b -> a\n"),
+            // Behind the opening brace, before the closing one, behind that.
+            (
+                "pool p = { # c\n\n\n a,# d\n # e\n\n # f\n b # g\n\n # h\n\n} # i\n# j",
+                "pool p = {\n    # c\n\n    a # d\n    # e\n\n    # f\n    b # g\n\n    # h\n} # i\n# j\n",
+            ),
+            ("pool p = { a, b } # c\n", "pool p = a, b # c\n"),
+            // Of statements on one line.
+            ("host a = ::1; # c\nhost b = ::1;; # d\n; # e\n", "host a = ::1 # c\nhost b = ::1 # d\n# e\n"),
+        ] {
+            assert_eq!(formatted(text), canonical, "{text}");
+            assert_eq!(formatted(canonical), canonical);
+        }
+    }
+
+    #[test]
+    fn blank_lines_group_and_one_is_enough() {
+        let text = "\n\n# a\n\n\n\n# b\nhost a=::1;host b=::1\n\n\nhost c=::1\npool p = {\n\n a\n\n\n b\n\n}\n\n\n";
+        let canonical = "# a\n\n# b\nhost a = ::1\nhost b = ::1\n\nhost c = ::1\npool p = {\n    a\n\n    b\n}\n";
+        assert_eq!(formatted(text), canonical);
+        assert_eq!(formatted(canonical), canonical);
+    }
+
+    #[test]
+    fn a_list_has_one_element_a_line_where_that_was_written_or_it_is_long() {
+        assert_eq!(formatted("net n = a,\n b"), "net n =\n    a,\n    b\n");
+        assert_eq!(formatted("pool p = {\n a, b }"), "pool p = {\n    a\n    b\n}\n");
+        assert_eq!(formatted("pool p = {a, b}"), "pool p = a, b\n");
+        assert_eq!(formatted("pool p = a,\n b"), "pool p = a, b\n");
+        let names: Vec<String> = (0..40).map(|number| format!("name{number}")).collect();
+        let list = names.join(", ");
+        assert_eq!(formatted(&format!("net n = {list}")), format!("net n =\n    {}\n", names.join(",\n    ")));
+        assert_eq!(formatted(&format!("pool p = {list}")), format!("pool p = {{\n    {}\n}}\n", names.join("\n    ")));
+    }
+
+    #[test]
+    fn values_have_one_spelling() {
+        for (text, canonical) in [
+            ("host a=2001:DB8:0::01,010.0.0.1", None),
+            ("host a=2001:DB8:0::01", Some("host a = 2001:db8::1\n")),
+            ("net n=10.0.0.0/08,10.0.0.1/32", Some("net n = 10.0.0.0/8, 10.0.0.1\n")),
+            (
+                "balance tcp , udp 080 , 8000-8000,1-002->a:0080 backup weight 007",
+                Some("balance tcp,udp 80,8000,1-2 -> a:80 weight 7 backup\n"),
+            ),
+            (
+                "balance tcp {[::1],::2, [2001:db8::]/32 , [2001:db8::/48]}:1->[::0]",
+                Some("balance tcp {[::1], [::2], [2001:db8::/32], [2001:db8::/48]}:1 -> [::]\n"),
+            ),
+            (
+                r#"balance tcp 1 on "eth0","tcp","a,b","a->b","*" -> a"#,
+                Some("balance tcp 1 on eth0, \"tcp\", \"a,b\", \"a->b\", * -> a\n"),
+            ),
+            ("include\"a\"", Some("include \"a\"\n")),
+        ] {
+            let source = Source::new("x.lb", "x.lb", text);
+            let (file, errors) = parse(&source, SourceId(0));
+            assert_eq!(errors.is_empty().then(|| format(&source, &file)).as_deref(), canonical, "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_lf_and_no_byte_order_mark_comes_out() {
+        assert_eq!(formatted("\u{feff}# a \t\r\nhost a =\r\n ::1\r\n\r\n\r\n# b"), "# a\nhost a = ::1\n\n# b\n");
+        assert_eq!(formatted(""), "");
+        assert_eq!(formatted("\u{feff}\r\n ; \n\n"), "");
+    }
+
+    #[test]
+    fn a_broken_statement_leaves_its_name_and_what_could_be_read() {
+        let source = Source::new(
+            "x.lb",
+            "x.lb",
+            "host a 10.0.0.1\nnet n = 10.0.0.0/8, 10.0.0.x\npool p = { { a }\nhost b = ::1\n",
+        );
+        let (file, errors) = parse(&source, SourceId(0));
+        assert_eq!(errors.len(), 3);
+        let names: Vec<&str> = file.broken.iter().map(|span| &source.text()[span.range()]).collect();
+        assert_eq!(names, ["a", "p"]);
+        assert_eq!(file.items.iter().map(|item| item.broken).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn too_many_errors_end_the_file() {
+        let source = Source::new("x.lb", "x.lb", "x;".repeat(5_000));
+        let (_, errors) = parse(&source, SourceId(0));
+        assert_eq!(errors.len(), MAX_ERRORS + 1);
+        assert!(errors[MAX_ERRORS].message.contains("the rest of it was not read"));
+    }
 }

@@ -1,5 +1,7 @@
 //! The words of the language. All of them are reserved for every kind of name.
 
+use crate::syntax::Role;
+
 /// Words that start a statement.
 pub const STATEMENTS: &[&str] = &["balance", "default", "host", "include", "net", "pool"];
 
@@ -60,4 +62,19 @@ pub fn is_reserved(word: &str) -> bool {
 /// Whether a word starts a statement.
 pub fn is_statement(word: &str) -> bool {
     STATEMENTS.contains(&word)
+}
+
+/// Whether a word starts an option of `balance`, or the `else` behind one.
+pub fn is_option(word: &str) -> bool {
+    word == "else" || OPTIONS.contains(&word)
+}
+
+/// What the first word of a line says about the line before it.
+pub fn role(word: &str) -> Role {
+    match word {
+        _ if is_statement(word) => Role::Statement,
+        // A line may start with a protocol because `balance` was forgotten.
+        _ if is_reserved(word) && !PROTOCOLS.contains(&word) => Role::Part,
+        _ => Role::Other,
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::source::Span;
 
-/// The longest line of a backend list, in characters; longer lists get one backend a line.
+/// The longest list on one line, in characters; longer ones get one element a line.
 pub const MAX_WIDTH: usize = 100;
 
 /// Writes a file's statements and puts its comments back where they belong.
@@ -30,7 +30,12 @@ impl<'a> Printer<'a> {
         self.out.push_str(words);
     }
 
-    /// The source's own text.
+    /// The source's text at a place.
+    pub fn text(&self, span: Span) -> &'a str {
+        &self.text[span.range()]
+    }
+
+    /// Writes the source's own text.
     pub fn source(&mut self, span: Span) {
         self.out.push_str(&self.text[span.range()]);
     }
@@ -51,12 +56,23 @@ impl<'a> Printer<'a> {
 
     /// Starts the line of something at `at`: a kept blank line, the comments before it, the indentation.
     pub fn begin(&mut self, at: u32, indent: &str) {
-        while let Some(&comment) = self.comments.get(self.next).filter(|c| c.start < at) {
-            self.line(comment, indent);
-        }
+        self.comments_before(at, indent);
         self.blank_line(at);
         self.out.push_str(indent);
         self.done = self.done.max(at);
+    }
+
+    /// Ends a block whose brace closes at `at`: the comments before the brace belong into the block.
+    pub fn close(&mut self, at: u32, indent: &str) {
+        self.comments_before(at, indent);
+        self.done = self.done.max(at);
+        self.out.push('}');
+    }
+
+    fn comments_before(&mut self, at: u32, indent: &str) {
+        while let Some(&comment) = self.comments.get(self.next).filter(|c| c.start < at) {
+            self.line(comment, indent);
+        }
     }
 
     /// One comment on a line of its own.

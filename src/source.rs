@@ -57,59 +57,107 @@ pub struct Source {
     /// The short path that goes into the comments of the output (never absolute).
     pub origin: String,
     text: String,
-    /// Byte offset of the start of each line; made when first asked for.
-    lines: OnceCell<Vec<u32>>,
+    /// Made when a line is first asked for.
+    marks: OnceCell<Vec<Mark>>,
 }
 
 /// The largest source that is read, in bytes (language section 6).
 pub const MAX_SOURCE_BYTES: usize = 64 << 20;
+
+/// What is known of every [`STEP`]th byte, so that no question about a line reads more than that: 64 MiB may be one
+/// line, or 64 million, and there may be a thousand errors in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    /// Newlines before it.
+    lines: u32,
+    /// The start of the line that it stands in.
+    line_start: u32,
+    /// Characters before it.
+    chars: u32,
+}
+
+/// Bytes from one [`Mark`] to the next.
+const STEP: usize = 4096;
+
+impl Mark {
+    /// The mark `bytes` further on; this one is at `offset`.
+    fn over(self, offset: usize, bytes: &[u8]) -> Mark {
+        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() as u32;
+        let last = if lines > 0 { bytes.iter().rposition(|&byte| byte == b'\n') } else { None };
+        Mark {
+            lines: self.lines + lines,
+            line_start: last.map_or(self.line_start, |at| (offset + at + 1) as u32),
+            // Every byte but the continuation bytes of UTF-8 starts a character.
+            chars: self.chars + bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count() as u32,
+        }
+    }
+}
 
 impl Source {
     /// Wraps a text of at most [`MAX_SOURCE_BYTES`] bytes.
     pub fn new(path: impl Into<String>, origin: impl Into<String>, text: impl Into<String>) -> Source {
         let text = text.into();
         assert!(text.len() <= MAX_SOURCE_BYTES + 3, "the reader refuses larger files");
-        Source { path: path.into(), origin: origin.into(), text, lines: OnceCell::new() }
+        Source { path: path.into(), origin: origin.into(), text, marks: OnceCell::new() }
     }
 
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    fn lines(&self) -> &[u32] {
-        self.lines.get_or_init(|| {
-            let mut starts = vec![0];
-            let newlines = self.text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n');
-            starts.extend(newlines.map(|(at, _)| at as u32 + 1));
-            starts
+    fn marks(&self) -> &[Mark] {
+        self.marks.get_or_init(|| {
+            let mut mark = Mark::default();
+            let mut marks = vec![mark];
+            for (index, bytes) in self.text.as_bytes().chunks_exact(STEP).enumerate() {
+                mark = mark.over(index * STEP, bytes);
+                marks.push(mark);
+            }
+            marks
         })
+    }
+
+    /// What is known of a byte offset.
+    fn mark(&self, offset: usize) -> Mark {
+        let offset = offset.min(self.text.len());
+        let start = offset / STEP * STEP;
+        self.marks()[offset / STEP].over(start, &self.text.as_bytes()[start..offset])
     }
 
     /// Line and column of a byte offset, both counted from 1; columns count characters.
     pub fn position(&self, offset: u32) -> (usize, usize) {
-        let line = self.line(offset);
-        let start = self.lines()[line - 1] as usize;
-        let end = (offset as usize).min(self.text.len());
-        let column = String::from_utf8_lossy(&self.text.as_bytes()[start..end]).chars().count() + 1;
-        (line, column)
+        let mark = self.mark(offset as usize);
+        let column = mark.chars - self.mark(mark.line_start as usize).chars;
+        (mark.lines as usize + 1, column as usize + 1)
     }
 
     /// The line of a byte offset, counted from 1.
     pub fn line(&self, offset: u32) -> usize {
-        self.lines().partition_point(|&start| start <= offset)
+        self.mark(offset as usize).lines as usize + 1
     }
 
     /// The bytes of a line (counted from 1), its newline left out.
     pub fn line_span(&self, line: usize) -> Span {
-        let lines = self.lines();
-        let start = lines[line - 1];
-        let end = lines.get(line).map_or(self.text.len() as u32, |&next| next - 1);
-        Span::new(start, end.max(start))
+        let start = match line {
+            1 => 0,
+            _ => self.newline(line - 1) + 1,
+        };
+        Span::new(start.min(self.text.len() as u32), self.newline(line))
+    }
+
+    /// The offset of the `count`th newline, or the end of the text.
+    fn newline(&self, count: usize) -> u32 {
+        let block = self.marks().partition_point(|mark| (mark.lines as usize) < count) - 1;
+        let before = self.marks()[block].lines as usize;
+        let bytes = self.text.as_bytes()[block * STEP..].iter().take(STEP);
+        let newlines = bytes.enumerate().filter(|&(_, &byte)| byte == b'\n');
+        let at = newlines.map(|(at, _)| at).nth(count - before - 1);
+        at.map_or(self.text.len() as u32, |at| (block * STEP + at) as u32)
     }
 
     /// The number of lines, the one behind the last newline included.
     pub fn line_count(&self) -> usize {
-        self.lines().len()
+        self.line(self.text.len() as u32)
     }
 }
 
@@ -151,6 +199,24 @@ mod tests {
         assert_eq!(source.position(5), (2, 1));
         assert_eq!(source.position(9), (3, 1));
         assert_eq!(source.line_span(2), Span::new(5, 8));
+        assert_eq!(source.line_span(3), Span::new(9, 9));
         assert_eq!(source.line_count(), 3);
+        assert_eq!(Source::new("x", "x", "").line_span(1), Span::new(0, 0));
+    }
+
+    #[test]
+    fn positions_are_those_of_a_count_from_the_start() {
+        let long = "é".repeat(STEP);
+        let text = format!("{long}\n\n{long}x\n{}{long}", "\n".repeat(2 * STEP));
+        let source = Source::new("x", "x", text.clone());
+        let mut lines: Vec<usize> = vec![0];
+        lines.extend(text.bytes().enumerate().filter(|&(_, byte)| byte == b'\n').map(|(at, _)| at + 1));
+        assert_eq!(source.line_count(), lines.len());
+        for (index, &start) in lines.iter().enumerate() {
+            let end = lines.get(index + 1).map_or(text.len(), |next| next - 1);
+            assert_eq!(source.line_span(index + 1), Span::new(start as u32, end as u32));
+            assert_eq!(source.position(start as u32), (index + 1, 1));
+            assert_eq!(source.position(end as u32), (index + 1, text[start..end].chars().count() + 1));
+        }
     }
 }

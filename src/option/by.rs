@@ -2,9 +2,10 @@
 
 use crate::diagnostic::Code;
 use crate::endpoint::near_keyword;
+use crate::list::twice;
 use crate::print::Printer;
 use crate::source::Spanned;
-use crate::syntax::{In, Parsed, SyntaxError, blank0, expect, expected, number, word};
+use crate::syntax::{In, Parsed, SyntaxError, blank0, digits, expect, expected, number, shorten, word};
 
 /// How a new connection picks its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,7 @@ pub enum By {
     },
 }
 
+/// `by`
 pub fn parse(i: In<'_>) -> Parsed<'_, By> {
     const WORDS: &[&str] = &["random", "round-robin", "source-hash"];
     let (at, _) = blank0(i)?;
@@ -33,7 +35,7 @@ pub fn parse(i: In<'_>) -> Parsed<'_, By> {
 }
 
 fn source_hash(mut i: In<'_>) -> Parsed<'_, By> {
-    let (mut seed, mut buckets) = (None, None);
+    let (mut seed, mut buckets) = (None::<Spanned<u64>>, None::<Spanned<u64>>);
     loop {
         let (at, _) = blank0(i)?;
         let (rest, text) = match word(at) {
@@ -41,42 +43,35 @@ fn source_hash(mut i: In<'_>) -> Parsed<'_, By> {
             Ok(_) | Err(_) => break,
         };
         let (rest, _) = blank0(rest)?;
-        let twice = || {
-            SyntaxError::new(
-                Code::RepeatedOption,
-                at.span_of(text.rest.len()),
-                format!("`{}` is written twice", text.rest),
-            )
-        };
-        i = if text.rest == "seed" {
+        let first = if text.rest == "seed" {
             let (rest, found) = expect(number("a seed", 0..=u64::from(u32::MAX)), "a seed (0-4294967295)")(rest)?;
-            if seed.replace(found.value as u32).is_some() {
-                return twice().fail();
-            }
-            rest
+            i = rest;
+            seed.replace(found).map(|first| first.span)
         } else {
-            let (rest, found) = expect(number("7, 49 or 343 buckets", 7..=343), "7, 49 or 343")(rest)?;
-            check_buckets(found)?;
-            if buckets.replace(found.value as u16).is_some() {
-                return twice().fail();
-            }
-            rest
+            let (rest, found) = bucket_count(rest)?;
+            i = rest;
+            buckets.replace(found).map(|first| first.span)
         };
+        if let Some(first) = first {
+            return twice(Code::RepeatedOption, first, at.span_to(i), &format!("`{}`", text.rest)).fail();
+        }
     }
+    let (seed, buckets) = (seed.map(|it| it.value as u32), buckets.map(|it| it.value as u16));
     Ok((i, By::SourceHash { seed, buckets }))
 }
 
-fn check_buckets<'a>(found: Spanned<u64>) -> Result<(), nom::Err<crate::syntax::Problem>> {
-    if matches!(found.value, 7 | 49 | 343) {
-        return Ok(());
+fn bucket_count(i: In<'_>) -> Parsed<'_, Spanned<u64>> {
+    const WHAT: &str = "a number of buckets (7, 49 or 343)";
+    let (rest, digits) = expect(|i| digits(i, WHAT), WHAT)(i)?;
+    let span = i.span_to(rest);
+    match digits.rest.parse() {
+        Ok(value @ (7 | 49 | 343)) => Ok((rest, Spanned { value, span })),
+        Ok(_) | Err(_) => {
+            SyntaxError::new(Code::InvalidNumber, span, format!("expected {WHAT}, found `{}`", shorten(digits.rest)))
+                .help("buckets are a power of seven, so that both targets read one hash digit by digit")
+                .fail()
+        }
     }
-    let error = SyntaxError::new(
-        Code::InvalidNumber,
-        found.span,
-        format!("expected 7, 49 or 343 buckets, found `{}`", found.value),
-    )
-    .help("the number of buckets is a power of seven, so that one hash is read digit by digit on both targets");
-    error.fail::<'a, ()>().map(|_| ())
 }
 
 impl By {

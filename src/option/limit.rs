@@ -3,7 +3,7 @@
 use crate::endpoint::near_keyword;
 use crate::print::Printer;
 use crate::source::Spanned;
-use crate::syntax::{In, Parsed, blank0, expect, expected, keyword, number, symbol, word};
+use crate::syntax::{In, Parsed, blank0, expect, expected, keyword, number, word};
 
 use super::{Else, else_suffix, per_source};
 
@@ -33,7 +33,11 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Limit> {
     let (i, _) = blank0(i)?;
     let count = 1..=u64::from(u32::MAX);
     let (i, rate) = expect(number("a number of connections", count.clone()), "a rate such as `100/second`")(i)?;
-    let (i, ()) = expect(symbol('/'), "`/second`, `/minute` or `/hour`")(i)?;
+    if i.first() != b'/' {
+        let help = format!("write `{}/second`, without blanks", rate.value);
+        return expected(i, "`/second`, `/minute` or `/hour`").help(help).fail();
+    }
+    let i = i.skip(1);
     let (i, unit) = match word(i) {
         Ok((rest, text)) if text.rest == "second" => (rest, Unit::Second),
         Ok((rest, text)) if text.rest == "minute" => (rest, Unit::Minute),

@@ -15,9 +15,10 @@ pub mod sticky;
 use crate::diagnostic::Code;
 use crate::endpoint::{near_keyword, new_name};
 use crate::keyword;
+use crate::list::twice;
 use crate::print::Printer;
 use crate::source::Span;
-use crate::syntax::{In, Parsed, SyntaxError, blank0, expected, keyword as this_word, recover, word};
+use crate::syntax::{In, Parsed, at_end, blank0, element_end, expected, keyword as this_word, recover, word};
 
 use by::By;
 use from::From;
@@ -81,45 +82,71 @@ pub enum Else {
 }
 
 /// `{ option }` up to the arrow or, in `default`, the end of the statement.
-pub fn options(mut i: In<'_>) -> Parsed<'_, Vec<BalanceOption>> {
+///
+/// `what` is what may stand in the place of an option, for messages. What is no option is recorded and stepped over.
+pub fn options<'a>(mut i: In<'a>, what: &'static str) -> Parsed<'a, Vec<BalanceOption>> {
     let mut list: Vec<BalanceOption> = Vec::new();
     loop {
         let (at, _) = blank0(i)?;
-        let Ok((_, text)) = word(at) else { return Ok((at, list)) };
-        if !keyword::OPTIONS.contains(&text.rest) {
+        if at_end(at) || at.rest.starts_with("->") {
             return Ok((at, list));
         }
-        let (rest, parsed) = recover(at, option, |from| next_option(from.skip(text.rest.len())))?;
+        let (rest, parsed) = match word(at) {
+            Ok((rest, text)) if keyword::OPTIONS.contains(&text.rest) => recover(at, option, |_| next_option(rest))?,
+            Ok(_) | Err(_) => recover(at, |i| no_option(i, what), |i| next_option(i.skip_char()))?,
+        };
         i = rest;
         let Some(parsed) = parsed else { continue };
         match list.iter().find(|earlier| earlier.kind.keyword() == parsed.kind.keyword()) {
             Some(earlier) => at.errors().record(
-                SyntaxError::new(
+                twice(
                     Code::RepeatedOption,
+                    earlier.span,
                     parsed.span,
-                    format!("the option `{}` is written twice", parsed.kind.keyword()),
+                    &format!("the option `{}`", parsed.kind.keyword()),
                 )
-                .label(earlier.span, "first written here")
                 .help("each option stands at most once; leave one of them out"),
             ),
-            None => list.push(parsed),
+            None => at.push(&mut list, parsed)?,
         }
     }
 }
 
+/// The error for what stands in the place of an option.
+fn no_option<'a, T>(i: In<'a>, what: &str) -> Parsed<'a, T> {
+    // A comma is what was just found not to go on a list.
+    let what = if i.first() == b',' { what.trim_start_matches("`,`, ") } else { what };
+    let error = expected(i, what);
+    let text = word(i).map_or("", |(_, text)| text.rest);
+    match text {
+        "else" => {
+            error.help("`else drop` and `else reject` stand directly behind `from`, `limit` or `max-connections`")
+        }
+        "hairpin" => error.help("write `masquerade hairpin`"),
+        "random" | "round-robin" | "source-hash" => error.help(format!("write `by {text}`")),
+        "seed" | "buckets" => error.help(format!("`{text}` belongs to `by source-hash`")),
+        "burst" => error.help("`burst N` stands directly behind the rate: `limit 100/second burst 20`"),
+        "per" => error.help("`per source` stands behind the number of `limit` or `max-connections`"),
+        "weight" | "backup" => error.help(format!("`{text}` stands behind a backend, after the arrow")),
+        _ => match i.first() {
+            b',' => error.help("options are separated by blanks"),
+            b'=' | b'>' | b':' if !i.rest.starts_with("=>") => error.help("backends stand behind `->`"),
+            _ if word(i).is_ok_and(|(rest, _)| rest.first() == b':') => error.help("backends stand behind `->`"),
+            _ => error.maybe_help(near_keyword(i, keyword::OPTIONS)),
+        },
+    }
+    .fail()
+}
+
 /// The next option keyword, arrow or end of the statement on this line: where parsing goes on after a wrong option.
 fn next_option(mut i: In<'_>) -> In<'_> {
-    while !matches!(i.first(), 0 | b'\n' | b';' | b'#') && !i.rest.starts_with("->") {
-        if let Ok((rest, text)) = word(i) {
-            if keyword::OPTIONS.contains(&text.rest) {
-                return i;
-            }
-            i = rest;
-        } else {
-            i = i.skip_char();
+    loop {
+        i = element_end(i, |word| keyword::OPTIONS.contains(&word));
+        match i.first() {
+            b',' | b'}' => i = i.skip(1),
+            _ => return i,
         }
     }
-    i
 }
 
 fn option(start: In<'_>) -> Parsed<'_, BalanceOption> {

@@ -5,7 +5,9 @@ use crate::keyword;
 use crate::list::{braced_or_plain, format_list};
 use crate::print::Printer;
 use crate::source::Span;
-use crate::syntax::{In, Parsed, SyntaxError, blank0, keyword as this_word, not_here, string};
+use crate::syntax::{
+    In, MAX_TOKEN_BYTES, Parsed, SyntaxError, blank0, keyword as this_word, not_here, shorten, string,
+};
 
 /// On which interfaces a connection has to arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub struct On {
 pub struct Interface {
     /// The name, without quotes.
     pub name: Span,
+    /// As the source has it; the canonical form has quotes only where they are needed.
     pub quoted: bool,
 }
 
@@ -41,9 +44,7 @@ fn interface(i: In<'_>) -> Parsed<'_, Interface> {
         let (rest, name) = string(i)?;
         (rest, name, true)
     } else {
-        let end = i.rest.find(|c: char| c.is_whitespace() || c.is_control() || ",;{}#\"/".contains(c));
-        let text = &i.rest[..end.unwrap_or(i.rest.len())];
-        let text = text.find("->").map_or(text, |cut| &text[..cut]);
+        let text = bare(i.rest);
         if text.is_empty() {
             return not_here();
         }
@@ -60,28 +61,69 @@ fn interface(i: In<'_>) -> Parsed<'_, Interface> {
     };
     let offset = (name.start - i.offset) as usize;
     let text = &i.rest[offset..offset + (name.end - name.start) as usize];
-    let error = |message: String| SyntaxError::new(Code::TargetLimit, i.span_to(rest), message);
+    match problem(text) {
+        None => Ok((rest, Interface { name, quoted })),
+        Some((message, help)) => {
+            let span = i.span_of(((rest.offset - i.offset) as usize).min(MAX_TOKEN_BYTES));
+            SyntaxError::new(Code::InvalidName, span, message).help(help).fail()
+        }
+    }
+}
+
+/// The characters that stand for an interface without quotes: up to a blank, a separator or an arrow.
+fn bare(rest: &str) -> &str {
+    let ends = |b: &u8| b.is_ascii_whitespace() || b.is_ascii_control() || b",;{}#\"/".contains(b);
+    let bytes = rest.as_bytes();
+    // A name of that length is refused in any case.
+    let mut len = bytes.iter().take(MAX_TOKEN_BYTES).position(ends).unwrap_or(bytes.len().min(MAX_TOKEN_BYTES));
+    while !rest.is_char_boundary(len) {
+        len -= 1;
+    }
+    rest[..len].find("->").map_or(&rest[..len], |cut| &rest[..cut])
+}
+
+/// What keeps a text from being the name of an interface, and what to write instead.
+///
+/// The kernel's dev_valid_name() refuses `.`, `..`, `/`, `:` and blanks. A `+` at the end is a prefix to iptables.
+fn problem(text: &str) -> Option<(String, String)> {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    let show = shorten(text);
     if text.is_empty() {
-        return error("an interface without a name".to_owned()).fail();
+        return Some(("an interface without a name".to_owned(), "write its name, such as `eth0`".to_owned()));
     }
-    if text.trim_end_matches('*').len() > MAX_INTERFACE_BYTES || text.len() > MAX_INTERFACE_BYTES + 1 {
-        return error(format!("an interface name of {} bytes; {MAX_INTERFACE_BYTES} are the most", text.len()))
-            .help("the kernel knows no longer ones; a `*` at the end makes a shorter one a prefix")
-            .fail();
+    if name.len() > MAX_INTERFACE_BYTES {
+        let message = format!("the interface name `{show}` has more than {MAX_INTERFACE_BYTES} bytes");
+        return Some((
+            message,
+            "the kernel knows no longer ones; a `*` at the end makes a shorter one a prefix".to_owned(),
+        ));
     }
-    if text.contains(|c: char| c.is_whitespace() || c == '/') || matches!(text, "." | ".." | "!") {
-        return error(format!("`{text}` cannot be the name of an interface"))
-            .help("the kernel allows neither blanks nor `/` in it")
-            .fail();
+    let message = format!("`{show}` cannot be the name of an interface");
+    if let Some(prefix) = name.strip_suffix('+') {
+        return Some((message, format!("a prefix is written `{prefix}*`")));
     }
-    Ok((rest, Interface { name, quoted }))
+    if let Some((device, _)) = name.split_once(':') {
+        return Some((message, format!("an alias is an address, not an interface; write `{device}`")));
+    }
+    if name.contains('*') {
+        return Some((message, "a `*` stands only at the end, where it makes the name a prefix".to_owned()));
+    }
+    if name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') || matches!(text, "." | ".." | "!") {
+        return Some((message, "the kernel allows neither blanks nor `/` in it".to_owned()));
+    }
+    None
+}
+
+/// Whether an interface name needs quotes.
+fn needs_quotes(text: &str) -> bool {
+    bare(text) != text || keyword::is_reserved(text)
 }
 
 impl On {
     pub fn format(&self, p: &mut Printer<'_>) {
         p.words(if self.not { " not " } else { " " });
         format_list(&self.interfaces, p, |interface, p| {
-            let quote = if interface.quoted { "\"" } else { "" };
+            let quote = if needs_quotes(p.text(interface.name)) { "\"" } else { "" };
             p.words(quote);
             p.source(interface.name);
             p.words(quote);

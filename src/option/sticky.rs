@@ -3,7 +3,7 @@
 use crate::diagnostic::Code;
 use crate::print::Printer;
 use crate::source::{Span, Spanned};
-use crate::syntax::{In, Parsed, SyntaxError, blank0, expect, not_here, shorten};
+use crate::syntax::{In, Parsed, SyntaxError, blank0, expect, not_here, shorten, token_len};
 
 /// How long a client stays on its backend after its last new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,8 @@ fn duration(i: In<'_>) -> Parsed<'_, Spanned<u64>> {
     if !i.first().is_ascii_digit() {
         return not_here();
     }
-    let len = i.rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(i.rest.len());
+    // A duration has neither dot nor colon nor dash; they are read with it for the sake of the message.
+    let len = token_len(i.rest);
     let (text, span) = (&i.rest[..len], i.span_of(len));
     match millis(text) {
         Some(value @ 1..=MAX_MILLIS) => Ok((i.skip(len), Spanned { value, span })),

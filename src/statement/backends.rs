@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use crate::diagnostic::Code;
-use crate::endpoint::{PortRange, bracketed, ipv4_prefix, is_ipv6, name_ref, near_keyword, needs_brackets, ports};
+use crate::endpoint::{
+    PORT, PortRange, colon_ports, is_ipv4, is_ipv6, name_ref, near_keyword, needs_brackets, server_address,
+};
 use crate::keyword;
+use crate::list::{Element, starts_statement, twice, unclosed};
 use crate::print::{MAX_WIDTH, Printer};
 use crate::source::{Span, Spanned};
 use crate::syntax::{
-    In, Parsed, SyntaxError, blank0, breaks0, comma, comment, element_end, expect, expected, newline, number, recover,
+    Abort, In, Parsed, SyntaxError, blank0, breaks0, comma, digits, element_end, expect, expected, go_on, number,
     symbol, word,
 };
 
@@ -70,17 +71,22 @@ pub fn backends(start: In<'_>) -> Parsed<'_, Backends> {
     Ok((end, Backends { list, braces, span: start.span_to(end) }))
 }
 
+/// What a backend is, for messages.
+const BACKEND: &str = "a backend (`HOST:PORT`, a pool, or `:PORT`)";
+
+fn element<'a>() -> Element<'a, fn(In<'a>) -> Parsed<'a, Backend>> {
+    Element { item: backend, what: BACKEND, stop: |i| element_end(i, |_| false) }
+}
+
 /// Backends with commas between them.
 fn inline(mut i: In<'_>) -> Parsed<'_, Vec<Backend>> {
     let mut list = Vec::new();
+    let mut before = None;
     loop {
-        if word(i).is_ok_and(|(_, text)| keyword::is_statement(text.rest)) {
-            return expected(i, "a backend").fail();
-        }
-        let (rest, parsed) = recover(i, backend, |from| element_end(first_step(from)))?;
+        let (rest, parsed) = element().parse(i, before)?;
         push(&mut list, parsed, i)?;
         match comma(rest) {
-            Ok((next, ())) => i = next,
+            Ok((next, comma)) => (i, before) = (next, Some(comma)),
             Err(_) => return Ok((rest, list)),
         }
     }
@@ -91,166 +97,131 @@ fn block(open: In<'_>) -> Parsed<'_, Vec<Backend>> {
     let (i, ()) = symbol('{')(open)?;
     let mut list = Vec::new();
     let (mut i, ()) = breaks0(i)?;
-    let mut read = 0usize;
+    let mut before = None;
     loop {
-        if i.first() == b'}' && read > 0 {
+        if i.rest.is_empty() || i.first() == b'{' || starts_statement(i) {
+            return unclosed(i, open, "a backend or `}`");
+        }
+        let (rest, parsed) = element().parse(i, before)?;
+        push(&mut list, parsed, i)?;
+        (i, before) = separator(rest, open)?;
+        if i.first() == b'}' {
             return Ok((i.skip(1), list));
         }
-        let unfinished = i.rest.is_empty() || word(i).is_ok_and(|(_, text)| keyword::is_statement(text.rest));
-        if unfinished {
-            return expected(i, "a backend or `}`").label(open.span_of(1), "the list is opened here").fail();
-        }
-        let (rest, parsed) = recover(i, backend, |from| element_end(first_step(from)))?;
-        push(&mut list, parsed, i)?;
-        read += 1;
-        let (rest, _) = blank0(rest)?;
-        if let Ok((next, ())) = comma(rest) {
-            i = next;
-            continue;
-        }
-        let (at, _) = nom::Parser::parse(&mut nom::combinator::opt(comment), rest)?;
-        if newline(at).is_ok() || at.rest.is_empty() {
-            let (next, ()) = breaks0(rest)?;
-            if next.first() == b',' {
-                return expected(next, "a backend or `}`")
-                    .help("the comma stands behind the backend, on its line")
-                    .fail();
-            }
-            if word(next).is_ok_and(|(_, text)| keyword::ATTRIBUTES.contains(&text.rest)) {
-                return expected(next, "a backend or `}`").help("a backend's attributes stand on its own line").fail();
-            }
-            i = next;
-            continue;
-        }
-        if rest.first() == b'}' {
-            i = rest;
-            continue;
-        }
-        let error = expected(rest, "`weight`, `backup`, `,`, a new line or `}`")
-            .maybe_help(near_keyword(rest, keyword::ATTRIBUTES));
-        let error = match rest.first() {
-            b';' => error.help("backends are separated by commas or line ends"),
-            _ => error,
-        };
-        match rest.first() {
-            b';' | b'{' => return error.label(open.span_of(1), "the list is opened here").fail(),
-            _ => {
-                rest.errors().record(error);
-                let next = element_end(first_step(rest));
-                let (next, ()) = comma(next).or_else(|_| breaks0(next))?;
-                i = next;
-            }
-        }
-        if i.errors().overflow() {
-            return expected(i, "fewer errors").fail();
-        }
     }
 }
 
-/// One character on, unless it already ends the element.
-fn first_step(i: In<'_>) -> In<'_> {
-    match i.first() {
-        b',' | b'}' | b'\n' | b';' | b'#' => i,
-        _ => i.skip_char(),
+/// What separates backends in braces, up to the next backend or the `}`. Returns the comma, where it is one.
+///
+/// What should not stand there is recorded and stepped over.
+fn separator<'a>(mut i: In<'a>, open: In<'a>) -> Parsed<'a, Option<Span>> {
+    loop {
+        (i, _) = blank0(i)?;
+        match i.first() {
+            b'}' => return Ok((i, None)),
+            b',' => return comma(i).map(|(i, comma)| (i, Some(comma))),
+            b'{' => return unclosed(i, open, "`,`, a new line or `}`"),
+            b';' => {
+                i.errors().record(
+                    expected(i, "`,`, a new line or `}`")
+                        .help("in braces, backends are separated by commas or line ends")
+                        .label(open.span_of(1), "the list is opened here"),
+                );
+                return breaks0(i.skip(1)).map(|(i, ())| (i, None));
+            }
+            _ => {}
+        }
+        let (next, ()) = breaks0(i)?;
+        let new_line = next.offset > i.offset;
+        let attribute = new_line && word(next).is_ok_and(|(_, text)| keyword::ATTRIBUTES.contains(&text.rest));
+        if (new_line || i.rest.is_empty()) && !attribute && next.first() != b',' {
+            return Ok((next, None));
+        }
+        let what = if new_line { "a backend or `}`" } else { "`weight`, `backup`, `,`, a new line or `}`" };
+        let error = expected(next, what);
+        next.errors().record(match next.first() {
+            _ if attribute => error.help("a backend's attributes stand on its own line"),
+            b',' => error.help("a comma stands behind a backend, on its line"),
+            _ => error.maybe_help(near_keyword(next, keyword::ATTRIBUTES)),
+        });
+        go_on(next)?;
+        i = if next.first() == b',' { next } else { element_end(next.skip_char(), |_| false) };
     }
 }
 
-fn push<'a>(
-    list: &mut Vec<Backend>,
-    parsed: Option<Backend>,
-    at: In<'a>,
-) -> Result<(), nom::Err<crate::syntax::Problem>> {
-    list.extend(parsed);
-    let error = match list.len() > MAX_BACKENDS {
-        true => {
-            SyntaxError::new(Code::PoolNesting, at.span_of(0), format!("more than {MAX_BACKENDS} backends in one list"))
-        }
-        false if at.errors().overflow() => expected(at, "fewer errors"),
-        false => return Ok(()),
-    };
-    error.fail::<'a, ()>().map(|_| ())
+fn push<'a>(list: &mut Vec<Backend>, parsed: Option<Backend>, at: In<'a>) -> Result<(), Abort> {
+    if list.len() == MAX_BACKENDS {
+        let error =
+            SyntaxError::new(Code::PoolNesting, at.here(), format!("more than {MAX_BACKENDS} backends in one list"));
+        return Err(error.abort());
+    }
+    match parsed {
+        Some(parsed) => at.push(list, parsed),
+        None => Ok(()),
+    }
 }
 
-/// `SERVER [:PORT] { weight N | backup }`
+/// `backend = server [ ":" PORTS ] { "weight" NUMBER | "backup" }`
 pub fn backend(start: In<'_>) -> Parsed<'_, Backend> {
-    let (i, (server, port)) = server(start)?;
+    let (mut i, (server, port)) = server(start)?;
     let mut backend = Backend { server, port, weight: None, backup: false, span: start.span_to(i) };
-    let mut i = i;
+    let mut backup = None;
     loop {
         let (at, _) = blank0(i)?;
         let Ok((rest, text)) = word(at) else { break };
+        let here = at.span_to(rest);
         match text.rest {
             "weight" => {
                 let (rest, _) = blank0(rest)?;
                 let (rest, found) = expect(number("a weight", 0..=65_535), "a weight (0-65535)")(rest)?;
-                if backend.weight.replace(Spanned { value: found.value as u16, span: found.span }).is_some() {
-                    return repeated(at, text.rest);
+                if let Some(first) = backend.weight.replace(Spanned { value: found.value as u16, span: found.span }) {
+                    return twice(Code::RepeatedOption, first.span, here, "`weight`").fail();
                 }
                 i = rest;
             }
             "backup" => {
-                if std::mem::replace(&mut backend.backup, true) {
-                    return repeated(at, text.rest);
+                if let Some(first) = backup.replace(here) {
+                    return twice(Code::RepeatedOption, first, here, "`backup`").fail();
                 }
                 i = rest;
             }
             _ => {
                 let error = expected(at, "`weight`, `backup`, `,` or the end of the list");
-                if keyword::OPTIONS.contains(&text.rest) {
-                    return error
-                        .help(format!("options stand before the arrow: `balance … {} … -> …`", text.rest))
-                        .fail();
+                return match keyword::is_option(text.rest) {
+                    true => error.help(format!("options stand before the arrow: `balance … {} … -> …`", text.rest)),
+                    false => error.maybe_help(near_keyword(at, keyword::ATTRIBUTES)),
                 }
-                return error.maybe_help(near_keyword(at, keyword::ATTRIBUTES)).fail();
+                .fail();
             }
         }
     }
+    backend.backup = backup.is_some();
     backend.span = start.span_to(i);
     Ok((i, backend))
 }
 
-fn repeated<'a, T>(at: In<'a>, word: &str) -> Parsed<'a, T> {
-    SyntaxError::new(Code::RepeatedOption, at.span_of(word.len()), format!("`{word}` is written twice")).fail()
-}
-
 fn server(i: In<'_>) -> Parsed<'_, (Server, Option<Spanned<PortRange>>)> {
-    const WHAT: &str = "a backend (`HOST:PORT`, a pool, or `:PORT`)";
     if is_ipv6(i) {
         return needs_brackets(i);
     }
     let (rest, server) = match i.first() {
-        b':' => {
-            let (rest, port) = expect(ports, "a port (1-65535)")(i.skip(1))?;
-            return Ok((rest, (Server::Local, Some(port))));
+        b':' => return colon_ports(i).map(|(rest, ports)| (rest, (Server::Local, Some(ports)))),
+        b'0'..=b'9' if !is_ipv4(i) && digits(i, PORT).is_ok() => {
+            return expected(i, BACKEND).help("a port of this machine is written with a colon: `:8080`").fail();
         }
-        b'[' => {
-            let (rest, net) = bracketed(i)?;
-            (rest, address(net)?)
-        }
-        b'0'..=b'9' => {
-            let (rest, net) = ipv4_prefix(i)?;
-            (rest, address(net)?)
+        b'[' | b'0'..=b'9' => {
+            let (rest, address) = server_address(i)?;
+            (rest, Server::Address(address.value, address.span))
         }
         _ => {
-            let (rest, name) = expect(name_ref(WHAT), WHAT)(i)?;
+            let (rest, name) = name_ref(BACKEND)(i)?;
             (rest, Server::Name(name))
         }
     };
     match rest.first() {
-        b':' => {
-            let (rest, port) = expect(ports, "a port (1-65535)")(rest.skip(1))?;
-            Ok((rest, (server, Some(port))))
-        }
+        b':' => colon_ports(rest).map(|(rest, ports)| (rest, (server, Some(ports)))),
         _ => Ok((rest, (server, None))),
     }
-}
-
-fn address(net: Spanned<IpNet>) -> Result<Server, nom::Err<crate::syntax::Problem>> {
-    if net.value.prefix_len() == net.value.max_prefix_len() {
-        return Ok(Server::Address(net.value.addr(), net.span));
-    }
-    let error = SyntaxError::new(Code::InvalidAddress, net.span, "a backend is one address, not a prefix");
-    error.fail::<()>().map(|_| Server::Local)
 }
 
 impl Backends {
@@ -269,8 +240,7 @@ impl Backends {
             backend.format(p);
             p.end(backend.span.end);
         }
-        p.begin(self.span.end - u32::from(self.braces), "");
-        p.words("}");
+        p.close(self.span.end - u32::from(self.braces), "    ");
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::diagnostic::Code;
 use crate::endpoint::near_keyword;
 use crate::keyword;
-use crate::list::plain;
+use crate::list::{plain_until, twice};
 use crate::option::{BalanceOption, format, options};
 use crate::print::Printer;
 use crate::source::Spanned;
-use crate::syntax::{In, Parsed, SyntaxError, arrow, blank0, expected, word};
+use crate::syntax::{In, Parsed, arrow, at_end, blank0, expected, word};
 
 use super::backends::{Backends, backends};
 use super::listen::{Listen, listen};
@@ -43,40 +43,48 @@ pub struct Balance {
 }
 
 pub fn parse(i: In<'_>) -> Parsed<'_, Balance> {
-    let (at, _) = blank0(i)?;
-    let (i, protocols) = plain(at, protocol, "a protocol (`tcp`, `udp` or `sctp`)")?;
+    let before = i.errors().count();
+    let (i, _) = blank0(i)?;
+    let (i, protocols) = plain_until(i, protocol, PROTOCOL, protocol_end)?;
     for (index, protocol) in protocols.iter().enumerate() {
         if let Some(first) = protocols[..index].iter().find(|earlier| earlier.value == protocol.value) {
-            i.errors().record(
-                SyntaxError::new(
-                    Code::RepeatedOption,
-                    protocol.span,
-                    format!("the protocol `{}` is written twice", protocol.value.name()),
-                )
-                .label(first.span, "first written here"),
-            );
+            let what = format!("the protocol `{}`", protocol.value.name());
+            i.errors().record(twice(Code::RepeatedOption, first.span, protocol.span, &what));
         }
     }
     let (i, _) = blank0(i)?;
+    if i.errors().count() > before && (at_end(i) || i.rest.starts_with("->")) {
+        return i.give_up();
+    }
     let (i, listen) = listen(i)?;
-    let (i, options) = options(i)?;
-    let (i, _) = match arrow(i) {
-        Ok(found) => found,
-        Err(_) => {
-            return expected(i, "`,`, an option or `->`").maybe_help(near_keyword(i, keyword::OPTIONS)).fail();
-        }
+    let (i, options) = options(i, "`,`, an option or `->`")?;
+    let i = match arrow(i) {
+        Ok((i, _)) => i,
+        // What stands in the place of the arrow is reported already.
+        Err(_) if i.errors().count() > before => return i.give_up(),
+        Err(_) => return expected(i, "`,`, an option or `->`").help("backends stand behind the arrow").fail(),
     };
     let (i, backends) = backends(i)?;
     Ok((i, Balance { protocols, listen, options, backends }))
 }
 
+const PROTOCOL: &str = "a protocol (`tcp`, `udp` or `sctp`)";
+
 fn protocol(i: In<'_>) -> Parsed<'_, Spanned<Protocol>> {
-    if let Ok((rest, text)) = word(i) {
-        if let Some(value) = Protocol::ALL.into_iter().find(|protocol| protocol.name() == text.rest) {
-            return Ok((rest, Spanned { value, span: i.span_to(rest) }));
-        }
+    if let Ok((rest, text)) = word(i)
+        && let Some(value) = Protocol::ALL.into_iter().find(|protocol| protocol.name() == text.rest)
+    {
+        return Ok((rest, Spanned { value, span: i.span_to(rest) }));
     }
-    expected(i, "a protocol (`tcp`, `udp` or `sctp`)").maybe_help(near_keyword(i, keyword::PROTOCOLS)).fail()
+    expected(i, PROTOCOL).maybe_help(near_keyword(i, keyword::PROTOCOLS)).fail()
+}
+
+/// A wrong protocol is one word; where there is none, it was left out, and what stands there is the listen part.
+fn protocol_end(i: In<'_>) -> In<'_> {
+    match word(i) {
+        Ok((rest, _)) if rest.first() != b':' => rest,
+        Ok(_) | Err(_) => i,
+    }
 }
 
 impl Balance {

@@ -1,8 +1,6 @@
 //! `default OPTION ...`
 
 use crate::diagnostic::Code;
-use crate::endpoint::near_keyword;
-use crate::keyword;
 use crate::option::{BalanceOption, Kind, format, options};
 use crate::print::Printer;
 use crate::syntax::{In, Parsed, SyntaxError, at_end, expected};
@@ -13,17 +11,17 @@ pub struct Default {
     pub options: Vec<BalanceOption>,
 }
 
+/// `default = "default" option { option }`, without `as`.
 pub fn parse(start: In<'_>) -> Parsed<'_, Default> {
-    let (i, options) = options(start)?;
-    if !at_end(i) || i.offset == start.offset || at_end(start) {
-        return expected(i, "an option or the end of the statement")
-            .maybe_help(near_keyword(i, keyword::OPTIONS))
-            .fail();
+    let (i, options) = options(start, "an option or the end of the statement")?;
+    if at_end(start) {
+        return expected(i, "an option").fail();
     }
     if let Some(option) = options.iter().find(|option| matches!(option.kind, Kind::As(_))) {
-        return SyntaxError::new(Code::ContradictoryOptions, option.span, "`as` cannot be a default")
-            .help("every service needs a name of its own; write `as NAME` in the `balance` statements")
-            .fail();
+        i.errors().record(
+            SyntaxError::new(Code::ContradictoryOptions, option.span, "`as` cannot be a default")
+                .help("every service needs a name of its own; write `as NAME` in the `balance` statements"),
+        );
     }
     Ok((i, Default { options }))
 }

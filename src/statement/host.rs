@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use crate::endpoint::{address, new_name};
-use crate::list::plain;
+use crate::list::plain_until;
 use crate::print::Printer;
 use crate::source::{Span, Spanned};
-use crate::syntax::{In, Parsed, blank0, equals, expect};
+use crate::syntax::{In, Parsed, blank0, element_end, equals};
 
 use super::net::format_lines;
 
@@ -22,8 +22,8 @@ pub struct Host {
 pub fn parse(i: In<'_>) -> Parsed<'_, Host> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
-    let (at, ()) = expect(equals, "`=`")(i)?;
-    let (i, addresses) = plain(at, address, "an address")?;
+    let (at, ()) = equals(i)?;
+    let (i, addresses) = plain_until(at, address, "an address", |i| element_end(i, |_| false))?;
     Ok((i, Host { name, addresses, list: at.span_to(i) }))
 }
 

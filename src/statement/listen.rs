@@ -3,11 +3,13 @@
 use ipnet::IpNet;
 
 use crate::diagnostic::Code;
-use crate::endpoint::{PortRange, bracketed, ipv4_prefix, is_ipv6, name_ref, needs_brackets, ports, prefix};
+use crate::endpoint::{
+    PORT, PortRange, bracketed, ipv4_prefix, is_ipv4, is_ipv6, name_ref, needs_brackets, port_name, ports, prefix,
+};
 use crate::list::{braced, format_list, plain};
 use crate::print::Printer;
 use crate::source::{Span, Spanned};
-use crate::syntax::{In, Parsed, SyntaxError, expect, expected, keyword, word};
+use crate::syntax::{In, Parsed, SyntaxError, expect, expected, keyword};
 
 use super::net::show;
 
@@ -40,28 +42,53 @@ impl Destination {
     }
 }
 
+/// `listen = [ destination ":" ] PORTS { comma PORTS }`, without blanks around the colon.
 pub fn listen(start: In<'_>) -> Parsed<'_, Listen> {
+    let braces = start.first() == b'{';
     let (i, destinations) = match start.first() {
         b'{' => braced(start, braced_destination, "an address, a prefix, a host, a net or `local`")?,
-        b'0'..=b'9' if !looks_like_ipv4(start) && !is_ipv6(start) => (start, Vec::new()),
+        b'0'..=b'9' if !is_ipv4(start) && !is_ipv6(start) => (start, Vec::new()),
+        b':' if !is_ipv6(start) => {
+            return expected(start, "a port or a destination")
+                .help("write `80` or `local:80` for the addresses of this machine, `*:80` for any destination")
+                .fail();
+        }
         _ => {
             let (i, destination) =
                 expect(destination, "a port, or a destination such as `203.0.113.10:80` or `*:80`")(start)?;
             (i, vec![destination])
         }
     };
-    let i = match destinations.as_slice() {
-        [] => i,
-        [..] if i.first() == b':' => i.skip(1),
-        [..] => return expected(i, "`:` and a port behind the destination").fail(),
+    let behind = braces || !destinations.is_empty();
+    if behind && i.first() != b':' {
+        return expected(i, "`:` and a port behind the destination").maybe_help(missing_port(&destinations)).fail();
+    }
+    let (end, ports) = match behind {
+        true => plain(i.skip(1), first_of(i, ports), PORT)?,
+        false => plain(i, ports, PORT)?,
     };
-    let (end, ports) = plain(i, ports, "a port (1-65535)")?;
-    Ok((end, Listen { destinations, braces: start.first() == b'{', ports, span: start.span_to(end) }))
+    Ok((end, Listen { destinations, braces, ports, span: start.span_to(end) }))
 }
 
-/// Digits with a dot in them: an address, not a port.
-fn looks_like_ipv4(i: In<'_>) -> bool {
-    i.rest.find(|c: char| !c.is_ascii_digit()).is_some_and(|at| matches!(i.rest.as_bytes()[at], b'.' | b'/'))
+/// `item`; directly behind the colon at `colon` the error says that names of ports are not looked up.
+fn first_of<'a, T>(
+    colon: In<'a>,
+    mut item: impl FnMut(In<'a>) -> Parsed<'a, T>,
+) -> impl FnMut(In<'a>) -> Parsed<'a, T> {
+    move |i| match item(i) {
+        Err(nom::Err::Error(_)) if i.offset == colon.offset + 1 => port_name(i).fail(),
+        other => other,
+    }
+}
+
+fn missing_port(destinations: &[Destination]) -> Option<String> {
+    let what = match destinations {
+        [Destination::Any(_)] => "*",
+        [Destination::Local(_)] => "local",
+        [Destination::Prefix(_) | Destination::Name(_)] => "DESTINATION",
+        _ => "{…}",
+    };
+    Some(format!("write `{what}:PORT`, without blanks around the colon"))
 }
 
 fn destination(i: In<'_>) -> Parsed<'_, Destination> {
@@ -78,7 +105,6 @@ fn named(i: In<'_>) -> Parsed<'_, Destination> {
     if let Ok((rest, span)) = keyword("local")(i) {
         return Ok((rest, Destination::Local(span)));
     }
-    word(i)?;
     let (i, name) = name_ref("a port, an address, a host or a net")(i)?;
     Ok((i, Destination::Name(name)))
 }
@@ -86,9 +112,13 @@ fn named(i: In<'_>) -> Parsed<'_, Destination> {
 /// In braces no port follows an address, so an IPv6 address needs no brackets of its own.
 fn braced_destination(i: In<'_>) -> Parsed<'_, Destination> {
     match i.first() {
-        b'*' => {
-            SyntaxError::new(Code::Syntax, i.span_of(1), "`*` stands alone: it is every destination already").fail()
-        }
+        b'*' => SyntaxError::new(
+            Code::Syntax,
+            i.span_of(1),
+            "expected an address, a prefix, a host, a net or `local`, found `*`",
+        )
+        .help("`*` stands alone, as in `*:80`: it is every destination already")
+        .fail(),
         b'[' => bracketed(i).map(|(i, net)| (i, Destination::Prefix(net))),
         b'0'..=b'9' | b':' => prefix(i).map(|(i, net)| (i, Destination::Prefix(net))),
         _ if is_ipv6(i) => prefix(i).map(|(i, net)| (i, Destination::Prefix(net))),

@@ -10,10 +10,10 @@ pub mod net;
 pub mod pool;
 
 use crate::endpoint::near_keyword;
-use crate::keyword::STATEMENTS;
+use crate::keyword::{ATTRIBUTES, PROTOCOLS, STATEMENTS, is_option};
 use crate::print::Printer;
 use crate::source::Span;
-use crate::syntax::{In, Parsed, at_end, expected, word};
+use crate::syntax::{In, Parsed, at_end, blank0, expected, word};
 
 /// One statement of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Statement {
 pub struct Item {
     pub span: Span,
     pub statement: Statement,
+    /// Whether something in it was wrong, is reported, and was left out.
+    pub broken: bool,
 }
 
 /// `statement`, up to but not including what ends it.
@@ -49,20 +51,41 @@ pub fn statement(start: In<'_>) -> Parsed<'_, Item> {
         Err(_) => return unknown(start),
     };
     if !at_end(i) {
-        let at = crate::syntax::blank0(i)?.0;
-        return expected(at, statement.may_follow()).maybe_help(statement.near(at)).fail();
+        let (at, _) = blank0(i)?;
+        return expected(at, statement.may_follow()).maybe_help(statement.misplaced(at)).fail();
     }
-    Ok((i, Item { span: start.span_to(i), statement }))
+    Ok((i, Item { span: start.span_to(i), statement, broken: false }))
 }
 
 fn map<'a, T>((i, value): (In<'a>, T), wrap: impl FnOnce(T) -> Statement) -> (In<'a>, Statement) {
     (i, wrap(value))
 }
 
+/// The name that a statement declares for others to use, even where the rest of the statement is wrong.
+pub fn declared_name(start: In<'_>) -> Option<Span> {
+    let (i, keyword) = word(start).ok()?;
+    if !matches!(keyword.rest, "host" | "net" | "pool") {
+        return None;
+    }
+    let (i, _) = blank0(i).ok()?;
+    let (rest, name) = word(i).ok()?;
+    (!crate::keyword::is_reserved(name.rest)).then(|| i.span_to(rest))
+}
+
 fn unknown<'a, T>(i: In<'a>) -> Parsed<'a, T> {
-    expected(i, "a statement (`include`, `host`, `net`, `pool`, `default` or `balance`)")
-        .maybe_help(near_keyword(i, STATEMENTS))
-        .fail()
+    let error = expected(i, "a statement (`include`, `host`, `net`, `pool`, `default` or `balance`)");
+    let text = word(i).map_or("", |(_, text)| text.rest);
+    match (text, i.first()) {
+        (word, _) if ATTRIBUTES.contains(&word) => error.help(format!("`{word}` stands on the line of its backend")),
+        (word, _) if is_option(word) => {
+            error.help("a statement goes on in the next line only behind `,`, `=` or `->`, or before `->`")
+        }
+        (word, _) if PROTOCOLS.contains(&word) => error.help(format!("write `balance {word} …`")),
+        (_, b',') => error.help("the comma stands at the end of the line before"),
+        (_, b'}') => error.help("no `{` is open here"),
+        _ => error.maybe_help(near_keyword(i, STATEMENTS)),
+    }
+    .fail()
 }
 
 impl Statement {
@@ -77,19 +100,21 @@ impl Statement {
         }
     }
 
-    fn near(&self, at: In<'_>) -> Option<String> {
-        let words = match self {
-            Statement::Pool(_) | Statement::Balance(_) => crate::keyword::ATTRIBUTES,
-            Statement::Default(_) => crate::keyword::OPTIONS,
-            Statement::Include(_) | Statement::Host(_) | Statement::Net(_) => return None,
-        };
-        let misplaced = || {
-            let (_, text) = word(at).ok()?;
-            let balance = matches!(self, Statement::Balance(_));
-            (balance && crate::keyword::OPTIONS.contains(&text.rest))
-                .then(|| format!("options stand before the arrow: `balance … {} … -> …`", text.rest))
-        };
-        near_keyword(at, words).or_else(misplaced)
+    /// The help line for what stands behind a finished statement of this kind.
+    fn misplaced(&self, at: In<'_>) -> Option<String> {
+        let text = word(at).map_or("", |(_, text)| text.rest);
+        match (self, at.first()) {
+            (Statement::Host(_), b':') => Some("a port stands where the host is used, such as `a:8080`".to_owned()),
+            (Statement::Host(_), b'/') => Some("a host has addresses; a prefix is declared with `net`".to_owned()),
+            (Statement::Net(_), b'-') => Some("a range of addresses is written as prefixes".to_owned()),
+            (Statement::Balance(_), _) if is_option(text) => {
+                Some(format!("options stand before the arrow: `balance … {text} … -> …`"))
+            }
+            (Statement::Balance(_) | Statement::Pool(_), b':') => Some("no blanks stand around the colon".to_owned()),
+            (Statement::Balance(_) | Statement::Pool(_), _) => near_keyword(at, ATTRIBUTES),
+            (Statement::Default(_), _) => at.rest.starts_with("->").then(|| "backends belong to `balance`".to_owned()),
+            (Statement::Include(_) | Statement::Host(_) | Statement::Net(_), _) => None,
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use ipnet::IpNet;
 
 use crate::endpoint::{is_ipv6, name_ref, new_name, prefix};
-use crate::list::plain;
-use crate::print::Printer;
+use crate::list::{format_list, plain_until};
+use crate::print::{MAX_WIDTH, Printer};
 use crate::source::{Span, Spanned};
-use crate::syntax::{In, Parsed, blank0, equals, expect, word};
+use crate::syntax::{In, Parsed, blank0, element_end, equals, word};
 
 /// A named list of addresses, prefixes, hosts and other nets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +51,8 @@ pub fn show(net: IpNet) -> String {
 pub fn parse(i: In<'_>) -> Parsed<'_, Net> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
-    let (at, ()) = expect(equals, "`=`")(i)?;
-    let (i, items) = plain(at, net_item, "an address, a prefix, a host or a net")?;
+    let (at, ()) = equals(i)?;
+    let (i, items) = plain_until(at, net_item, "an address, a prefix, a host or a net", |i| element_end(i, |_| false))?;
     Ok((i, Net { name, items, list: at.span_to(i) }))
 }
 
@@ -66,7 +66,8 @@ pub fn net_item(i: In<'_>) -> Parsed<'_, NetItem> {
     Ok((i, NetItem::Prefix(prefix)))
 }
 
-/// A list behind ` =`: on one line, or one element a line where comments stand between them.
+/// A list behind ` =`: on one line, or one element a line where that was written, the line would be long, or comments
+/// stand between the elements.
 pub fn format_lines<T>(
     items: &[T],
     list: Span,
@@ -74,9 +75,12 @@ pub fn format_lines<T>(
     span: impl Fn(&T) -> Span,
     mut element: impl FnMut(&T, &mut Printer<'_>),
 ) {
-    if !p.has_comment(list) {
+    let mut line = p.scratch();
+    format_list(items, &mut line, &mut element);
+    let line = line.finish();
+    if !p.has_comment(list) && !p.has_newline(list) && line.len() <= MAX_WIDTH {
         p.words(" ");
-        return crate::list::format_list(items, p, element);
+        return p.words(&line);
     }
     p.words("\n");
     for (index, item) in items.iter().enumerate() {

@@ -3,7 +3,7 @@
 use crate::endpoint::new_name;
 use crate::print::Printer;
 use crate::source::Span;
-use crate::syntax::{In, Parsed, blank0, equals, expect};
+use crate::syntax::{In, Parsed, blank0, equals};
 
 use super::backends::{Backends, backends};
 
@@ -17,7 +17,7 @@ pub struct Pool {
 pub fn parse(i: In<'_>) -> Parsed<'_, Pool> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
-    let (i, ()) = expect(equals, "`=`")(i)?;
+    let (i, ()) = equals(i)?;
     let (i, backends) = backends(i)?;
     Ok((i, Pool { name, backends }))
 }
