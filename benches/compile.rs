@@ -1,0 +1,101 @@
+//! How long `lbc compile` takes, against a bare write of the same bytes: `cargo bench --bench compile`.
+//!
+//! Both write to a file in the temporary directory, in turn; the medians and their ratio are printed, with the peak
+//! memory of the compiler's process. Ratios of one run can be compared, absolute times cannot.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads and writes files")]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const RUNS: usize = 11;
+
+/// `services` listeners on addresses of their own, each with `backends` backends of unequal weights.
+fn program(services: usize, backends: usize) -> String {
+    let mut text = String::new();
+    for service in 0..services {
+        text.push_str(&format!(
+            "balance tcp 10.{}.{}.{}:80 -> ",
+            100 + service / 65_536,
+            service / 256 % 256,
+            service % 256
+        ));
+        for backend in 0..backends {
+            let number = service * backends + backend;
+            let comma = if backend > 0 { ", " } else { "" };
+            let address = format!("172.{}.{}.{}", 16 + number / 65_536 % 16, number / 256 % 256, number % 256);
+            text.push_str(&format!("{comma}{address}:8080 weight {}", 1 + (service + backend) % 9));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// One run of the compiler: how long, and its peak memory in KiB.
+fn compile(input: &Path, output: &Path, target: &str) -> (Duration, i64) {
+    let file = File::create(output).expect("a temporary file");
+    let start = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_lbc"))
+        .args(["compile", "--target", target])
+        .arg(input)
+        .stdout(Stdio::from(file))
+        .spawn()
+        .expect("the compiler starts");
+    let mut status = 0;
+    // SAFETY: plain old data, for which zeros are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: our own child, which nothing else waits for; both pointers are to live values.
+    let waited = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
+    assert!(waited > 0 && status == 0, "the compiler failed");
+    (start.elapsed(), usage.ru_maxrss)
+}
+
+/// A bare write in pieces of 64 KiB.
+fn write(bytes: &[u8], output: &Path) -> Duration {
+    let start = Instant::now();
+    let mut file = File::create(output).expect("a temporary file");
+    for piece in bytes.chunks(64 << 10) {
+        file.write_all(piece).expect("room for the output");
+    }
+    start.elapsed()
+}
+
+fn median<T: Ord + Copy>(list: &mut [T]) -> T {
+    list.sort_unstable();
+    list[list.len() / 2]
+}
+
+fn main() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (input, output) = (directory.path().join("in.lb"), directory.path().join("out"));
+    println!("| services x backends | target | in | out | compile | bare write | ratio | peak memory |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for (services, backends) in [(1_000, 10), (10_000, 10), (1_000, 100)] {
+        let text = program(services, backends);
+        std::fs::write(&input, &text).expect("room for the input");
+        for target in ["iptables", "nft", "nft-json"] {
+            let (mut times, mut writes, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+            compile(&input, &output, target);
+            let bytes = std::fs::read(&output).expect("the output");
+            for _ in 0..RUNS {
+                let (time, peak) = compile(&input, &output, target);
+                times.push(time);
+                memory.push(peak);
+                writes.push(write(&bytes, &output));
+            }
+            let (time, bare) = (median(&mut times), median(&mut writes));
+            println!(
+                "| {services} x {backends} | {target} | {:.1} MB | {:.1} MB | {:.1} ms | {:.1} ms | {:.1} | {} MB |",
+                text.len() as f64 / 1e6,
+                bytes.len() as f64 / 1e6,
+                time.as_secs_f64() * 1e3,
+                bare.as_secs_f64() * 1e3,
+                time.as_secs_f64() / bare.as_secs_f64(),
+                median(&mut memory) / 1024,
+            );
+        }
+    }
+}
