@@ -10,7 +10,7 @@ use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
 use super::model::{
-    BpfProgram, Chain, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, Target,
+    BpfProgram, Chain, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, TableName, Target,
 };
 
 /// Which families the text is for.
@@ -38,8 +38,18 @@ pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Wr
 }
 
 fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut Out<'_, W>) -> io::Result<()> {
+    // Without jumps this replaces what an earlier load brought in: chains that are not used any more are emptied too.
+    let emptied = |table: TableName| match hooks {
+        Hooks::Include => Vec::new(),
+        Hooks::Skip => unused_hooks(rules, table),
+    };
+    if hooks == Hooks::Skip && !rules.tables.iter().any(|table| table.name == TableName::Filter) {
+        let empty = Table { name: TableName::Filter, chains: Vec::new(), hooks: Vec::new() };
+        body(&empty, families, &emptied(TableName::Filter), out)?;
+        out.text("COMMIT\n");
+    }
     for table in &rules.tables {
-        body(table, families, out)?;
+        body(table, families, &emptied(table.name), out)?;
         if hooks == Hooks::Include {
             for hook in &table.hooks {
                 let chain = &table.chains[hook.chain.0 as usize];
@@ -57,15 +67,39 @@ fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut
     Ok(())
 }
 
-/// `*table`, its chains and their rules, without jumps and COMMIT: what the script format builds on.
-pub(super) fn body<W: Write>(table: &Table, families: Families, out: &mut Out<'_, W>) -> io::Result<()> {
+/// Chains behind the hooks of a table that this program does not need, but an earlier one may have had.
+fn unused_hooks(rules: &Ruleset, table: TableName) -> Vec<String> {
+    let hooks: &[&str] = match table {
+        TableName::Filter => &["INPUT"],
+        TableName::Nat => &["PREROUTING", "OUTPUT"],
+    };
+    let used = |name: &String| {
+        let own = rules.tables.iter().filter(|own| own.name == table).flat_map(|own| &own.chains);
+        own.into_iter().any(|chain| chain.name.as_str() == name)
+    };
+    hooks.iter().map(|hook| format!("{}-{hook}", rules.prefix)).filter(|name| !used(name)).collect()
+}
+
+/// `*table`, its chains (`emptied` ones too) and their rules, without jumps and COMMIT: what the script format builds on.
+pub(super) fn body<W: Write>(
+    table: &Table,
+    families: Families,
+    emptied: &[String],
+    out: &mut Out<'_, W>,
+) -> io::Result<()> {
     out.text("*");
     out.text(table.name.as_str());
     out.text("\n");
     let printed = |chain: &&Chain| match families {
         Families::Both => true,
-        Families::One(family) => chain.name.as_str().ends_with("PREROUTING") || !chain.rules(family).is_empty(),
+        Families::One(family) => {
+            table.hooks.iter().any(|hook| table.chains[hook.chain.0 as usize].name == chain.name)
+                || !chain.rules(family).is_empty()
+        }
     };
+    for name in emptied {
+        out.text(&format!(":{name} - [0:0]\n"));
+    }
     for chain in table.chains.iter().filter(printed) {
         out.text(":");
         out.text(chain.name.as_str());

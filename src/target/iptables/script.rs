@@ -31,7 +31,7 @@ pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Re
     for table in ["filter", "nat"] {
         out.text(&format!("\nrules_{table}() {{\n    cat <<'LBC-RULES'\n"));
         match rules.tables.iter().find(|own| own.name.as_str() == table) {
-            Some(own) => body(own, families, &mut out)?,
+            Some(own) => body(own, families, &[], &mut out)?,
             None => out.text(&format!("*{table}\n")),
         }
         out.text("LBC-RULES\n}\n");
