@@ -321,7 +321,9 @@ fn text<'a>(text: impl Into<Cow<'a, str>>) -> Expression<'a> {
 }
 
 fn address(address: IpAddr) -> Expression<'static> {
-    text(address.to_string())
+    let mut shown = String::with_capacity(16);
+    super::text::address(&mut shown, address).expect("writing into a string does not fail");
+    text(shown)
 }
 
 fn range<'a>(first: Expression<'a>, last: Expression<'a>) -> Expression<'a> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ir::hash::fnv1a_32;
-use crate::ir::{Config, Family, PerFamily};
+use crate::ir::{Config, Family, PerFamily, Service};
 use crate::target::Instance;
 
 use super::model::{Comment, Name, short};
@@ -14,7 +14,7 @@ use super::words::fits_name;
 /// A service's chain is `svc-NAME-ip4`, parts of it have more behind that; `cell-…`, `dispatch-…`, `refuse` and the
 /// base chains start otherwise. So nothing collides once the services' own parts differ.
 pub struct Names {
-    services: Vec<PerFamily<Name>>,
+    services: Vec<PerFamily<Option<Name>>>,
     comments: Vec<Comment>,
     pub refuse: Name,
 }
@@ -22,21 +22,24 @@ pub struct Names {
 impl Names {
     pub fn of(config: &Config) -> Names {
         let services = unique(config.services().iter().map(|service| service.name.as_str()));
-        let named = |part: &String, family: Family| fixed(&format!("svc-{part}-{}", short(family)));
+        let named = |part: &String, service: &Service, family: Family| {
+            service.body(family).map(|_| fixed(&format!("svc-{part}-{}", short(family))))
+        };
         let comment = |service| Comment::fitted(&format!("{} {}", config.origin(service), service.name));
+        let both = |(part, service): (&String, &Service)| PerFamily {
+            v4: named(part, service, Family::V4),
+            v6: named(part, service, Family::V6),
+        };
         Names {
-            services: services
-                .iter()
-                .map(|part| PerFamily { v4: named(part, Family::V4), v6: named(part, Family::V6) })
-                .collect(),
+            services: services.iter().zip(config.services()).map(both).collect(),
             comments: config.services().iter().map(comment).collect(),
             refuse: fixed("refuse"),
         }
     }
 
-    /// The chain of a service in a family.
+    /// The chain of a service in a family that it has a body in.
     pub fn service(&self, service: u32, family: Family) -> &Name {
-        self.services[service as usize].get(family)
+        self.services[service as usize].get(family).as_ref().expect("a service with a body in the family")
     }
 
     /// `file:line name` of a service.

@@ -8,8 +8,8 @@ use crate::dispatch::Hook;
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Destination, Element, Field, NewPort, Numbers, PRIORITY, Pick, Reject, Rule, Ruleset,
-    Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, NewPort, Numbers, PRIORITY, Pick, Reject, Rule,
+    Ruleset, Statement, Value, Verdict, VerdictMap,
 };
 
 /// Elements of a set or map inside a rule that stand in its line; more stand in a line each.
@@ -93,9 +93,7 @@ pub fn data_type(field: Field) -> &'static str {
 fn element(f: &mut String, element: &Element) -> fmt::Result {
     f.write_str("\t\t\t")?;
     separated_by(f, " . ", &element.key, value)?;
-    if let Some(comment) = &element.comment {
-        write!(f, " comment \"{comment}\"")?;
-    }
+    comment(f, element.comment.as_ref());
     f.write_str(" : ")?;
     verdict(f, &element.verdict)?;
     // nft allows a comma behind the last element too.
@@ -120,10 +118,16 @@ fn chain(f: &mut String, chain: &Chain) -> fmt::Result {
 fn rule(f: &mut String, rule: &Rule) -> fmt::Result {
     f.write_str("\t\t")?;
     separated_by(f, " ", &rule.statements, statement)?;
-    if let Some(comment) = &rule.comment {
-        write!(f, " comment \"{comment}\"")?;
-    }
+    comment(f, rule.comment.as_ref());
     f.write_char('\n')
+}
+
+fn comment(f: &mut String, comment: Option<&Comment>) {
+    if let Some(comment) = comment {
+        f.push_str(" comment \"");
+        f.push_str(comment.as_str());
+        f.push('"');
+    }
 }
 
 fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
@@ -180,7 +184,12 @@ fn new_port(f: &mut String, port: &NewPort) -> fmt::Result {
             f.write_char(':')?;
             field(f, *from)?;
             f.write_str(" map ")?;
-            braced(f, ports, |f, (old, new)| write!(f, "{old} : {new}"))
+            braced(f, ports, |f, (old, new)| {
+                number(f, u32::from(*old));
+                f.push_str(" : ");
+                number(f, u32::from(*new));
+                Ok(())
+            })
         }
     }
 }
@@ -200,10 +209,8 @@ fn choose<T>(
     }
     write!(f, " {word} ")?;
     braced(f, &choice.elements, |f, (Numbers { first, last }, to)| {
-        match first == last {
-            true => write!(f, "{first} : ")?,
-            false => write!(f, "{first}-{last} : ")?,
-        }
+        span(f, *first, *last);
+        f.push_str(" : ");
         data(f, to)
     })
 }
@@ -226,11 +233,14 @@ fn value(f: &mut String, value: &Value) -> fmt::Result {
     match value {
         Value::Family(Family::V4) => f.write_str("ipv4"),
         Value::Family(Family::V6) => f.write_str("ipv6"),
-        Value::Address(address) => write!(f, "{address}"),
+        Value::Address(one) => address(f, *one),
         Value::Net(net) => write!(f, "{net}"),
         Value::Addresses(first, last) => write!(f, "{first}-{last}"),
         Value::Protocol(protocol) => f.write_str(protocol.name()),
-        Value::Ports(ports) => write!(f, "{ports}"),
+        Value::Ports(ports) => {
+            span(f, u32::from(ports.first()), u32::from(ports.last()));
+            Ok(())
+        }
         Value::Interface(Interface::Exact(name)) => write!(f, "\"{name}\""),
         Value::Interface(Interface::Prefix(prefix)) => write!(f, "\"{prefix}*\""),
         Value::AddressType(AddressType::Local) => f.write_str("local"),
@@ -243,8 +253,52 @@ fn verdict(f: &mut String, verdict: &Verdict) -> fmt::Result {
     match verdict {
         Verdict::Drop => f.write_str("drop"),
         Verdict::Return => f.write_str("return"),
-        Verdict::Goto(chain) => write!(f, "goto {chain}"),
+        Verdict::Goto(chain) => {
+            f.push_str("goto ");
+            f.write_str(chain.as_str())
+        }
     }
+}
+
+/// As [`std::fmt::Display`] does, only faster.
+pub fn address(f: &mut String, address: IpAddr) -> fmt::Result {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    f.push('.');
+                }
+                number(f, u32::from(octet));
+            }
+            Ok(())
+        }
+        IpAddr::V6(address) => write!(f, "{address}"),
+    }
+}
+
+/// `80`, or `80-90`.
+fn span(f: &mut String, first: u32, last: u32) {
+    number(f, first);
+    if first != last {
+        f.push('-');
+        number(f, last);
+    }
+}
+
+/// As `write!` does, in a third of the time: numbers are most of the output.
+fn number(f: &mut String, number: u32) {
+    let mut digits = [0u8; 10];
+    let mut at = digits.len();
+    let mut left = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    f.push_str(std::str::from_utf8(&digits[at..]).expect("digits"));
 }
 
 fn ip(family: Family) -> &'static str {

@@ -55,8 +55,10 @@ impl Comment {
 
     /// Makes any text fit: `'` for what cannot be written, `…` for what is cut in front.
     pub fn fitted(text: &str) -> Comment {
-        let text = text.replace(unwritable, "'");
-        Comment::new(&cut_front(&text, MAX_COMMENT)).expect("what is replaced and cut fits")
+        Comment::new(text).unwrap_or_else(|| {
+            let text = text.replace(unwritable, "'");
+            Comment::new(&cut_front(&text, MAX_COMMENT)).expect("what is replaced and cut fits")
+        })
     }
 
     pub fn as_str(&self) -> &str {
