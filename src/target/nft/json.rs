@@ -276,6 +276,7 @@ fn field(field: Field) -> Expression<'static> {
         // A set of one flag has one order.
         Field::DestinationType => NamedExpression::Fib(Fib { result: FibResult::Type, flags: [FibFlag::Daddr].into() }),
         Field::ConnectionState => NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }),
+        Field::ConnectionDirection => NamedExpression::CT(CT { key: "direction".into(), family: None, dir: None }),
     })
 }
 
@@ -299,6 +300,7 @@ fn value(value: &Value) -> Expression<'_> {
         Value::AddressType(AddressType::Local) => text("local"),
         Value::AddressType(AddressType::Broadcast) => text("broadcast"),
         Value::Invalid => text("invalid"),
+        Value::Reply => text("reply"),
     }
 }
 

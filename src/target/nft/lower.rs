@@ -49,6 +49,9 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
             };
             rules.push(plain([one(Field::Family, Value::Family(family)), goto(name)]));
         }
+        if hook == Hook::Output && !rules.is_empty() {
+            rules.insert(0, answers());
+        }
         // The table has a base chain even where there is nothing to do.
         if hook == Hook::Prerouting || !rules.is_empty() {
             base.push(Chain { name: fixed(hook_name(hook)), hook: Some(hook), rules });
@@ -307,6 +310,14 @@ fn special(family: Family, table: &Table) -> Option<Rule> {
     }
     let test = Statement::Match { field: Field::Destination(family), negated: false, values };
     Some(plain([test, Statement::Verdict(Verdict::Return)]))
+}
+
+/// A refusal that this machine sends for a connection in prerouting walks the output hook too, in reply direction: it
+/// must not meet the rules for connections that the machine opens.
+fn answers() -> Rule {
+    let comment = Comment::fitted("refusals that this machine sends are no connections that it opens");
+    let statements = vec![one(Field::ConnectionDirection, Value::Reply), Statement::Verdict(Verdict::Return)];
+    Rule { statements, comment: Some(comment) }
 }
 
 /// Makes the kernel track connections in both families: without an expression that needs it, such as `dnat`, it does

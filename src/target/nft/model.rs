@@ -82,6 +82,7 @@ pub enum Field {
     DestinationType,
     /// `ct state`
     ConnectionState,
+    ConnectionDirection,
 }
 
 /// One value, or a range of them.
@@ -99,6 +100,8 @@ pub enum Value {
     AddressType(AddressType),
     /// `invalid`
     Invalid,
+    /// `reply`
+    Reply,
 }
 
 impl Value {
@@ -112,7 +115,8 @@ impl Value {
             | Value::Protocol(_)
             | Value::Interface(Interface::Exact(_))
             | Value::AddressType(_)
-            | Value::Invalid => false,
+            | Value::Invalid
+            | Value::Reply => false,
         }
     }
 }

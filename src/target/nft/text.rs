@@ -87,6 +87,7 @@ pub fn data_type(field: Field) -> &'static str {
         Field::Interface => "ifname",
         Field::DestinationType => "fib_addrtype",
         Field::ConnectionState => "ct_state",
+        Field::ConnectionDirection => "ct_dir",
     }
 }
 
@@ -226,6 +227,7 @@ fn field(f: &mut String, field: Field) -> fmt::Result {
         Field::Interface => f.write_str("iifname"),
         Field::DestinationType => f.write_str("fib daddr type"),
         Field::ConnectionState => f.write_str("ct state"),
+        Field::ConnectionDirection => f.write_str("ct direction"),
     }
 }
 
@@ -246,6 +248,7 @@ fn value(f: &mut String, value: &Value) -> fmt::Result {
         Value::AddressType(AddressType::Local) => f.write_str("local"),
         Value::AddressType(AddressType::Broadcast) => f.write_str("broadcast"),
         Value::Invalid => f.write_str("invalid"),
+        Value::Reply => f.write_str("reply"),
     }
 }
 

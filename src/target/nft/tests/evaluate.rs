@@ -196,7 +196,7 @@ impl Walk<'_> {
             (Field::DestinationType, Value::AddressType(AddressType::Broadcast)) => {
                 connection.destination == IpAddr::from([255, 255, 255, 255])
             }
-            (Field::ConnectionState, Value::Invalid) => false,
+            (Field::ConnectionState, Value::Invalid) | (Field::ConnectionDirection, Value::Reply) => false,
             (field, value) => panic!("{field:?} is never {value:?}"),
         }
     }
