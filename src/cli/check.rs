@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::resolve::{resolve, sort};
+use crate::resolve;
 
 use super::input::{Declarations, Input};
 use super::render::{Stream, report};
@@ -19,11 +19,8 @@ pub struct Check {
 
 impl Check {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
-        let (program, mut diagnostics) = self.input.program(&self.declarations)?;
-        if let Err(errors) = resolve(&program) {
-            diagnostics.extend(errors);
-        }
-        let diagnostics = sort(&program, diagnostics);
+        let (program, syntax) = self.input.program(&self.declarations)?;
+        let diagnostics = resolve::check(&program, syntax).err().unwrap_or_default();
         report(global, Stream::Out, &program.sources, &diagnostics)?;
         Ok(if diagnostics.is_empty() { Exit::Clean } else { Exit::Findings })
     }

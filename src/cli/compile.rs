@@ -1,18 +1,18 @@
 //! `lbc compile`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Config, Family};
 use crate::program::Program;
-use crate::resolve::{resolve, sort};
+use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Instance, Options, nft};
 
 use super::input::{Declarations, Input};
-use super::output::{diff, print, replace};
+use super::output::{print, print_diff, replace};
 use super::render::{Stream, report};
 use super::{Exit, Failure, Global};
 
@@ -88,15 +88,11 @@ enum Layout {
 impl Compile {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
         self.check_arguments()?;
-        let (program, diagnostics) = self.input.program(&self.declarations)?;
-        let text = match self.compile(&program, diagnostics) {
-            Ok(text) => text?,
-            Err(diagnostics) => {
-                let diagnostics = sort(&program, diagnostics);
-                report(global, Stream::Err, &program.sources, &diagnostics)?;
-                return Ok(Exit::Findings);
-            }
-        };
+        let (program, syntax) = self.input.program(&self.declarations)?;
+        let compiled = self.compile(&program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
+        let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
+        report(global, Stream::Err, &program.sources, diagnostics)?;
+        let Ok(text) = compiled else { return Ok(Exit::Findings) };
         if let Some(path) = &self.check {
             return compare(path, &text);
         }
@@ -125,20 +121,9 @@ impl Compile {
         Ok(())
     }
 
-    /// The whole output; the outer error is the program's, the inner one ours.
-    fn compile(
-        &self,
-        program: &Program,
-        mut diagnostics: Vec<Diagnostic>,
-    ) -> Result<Result<Vec<u8>, Failure>, Vec<Diagnostic>> {
-        let config = match resolve(program) {
-            Ok(config) if diagnostics.is_empty() => config,
-            Ok(_) => return Err(diagnostics),
-            Err(errors) => {
-                diagnostics.extend(errors);
-                return Err(diagnostics);
-            }
-        };
+    /// The whole output, or every error.
+    fn compile(&self, program: &Program, syntax: Vec<Diagnostic>) -> Result<Vec<u8>, Vec<Diagnostic>> {
+        let config = resolve::check(program, syntax)?;
         let options = Options { instance: self.instance.clone() };
         let mut text = Vec::new();
         let printed = match self.target {
@@ -146,7 +131,8 @@ impl Compile {
             Target::Nft => nft::lower(&config, &options)?.print_text(&mut text),
             Target::NftJson => nft::lower(&config, &options)?.print_json(&mut text),
         };
-        Ok(printed.map(|()| text).map_err(Failure::from))
+        printed.expect("memory takes every write");
+        Ok(text)
     }
 
     fn iptables(
@@ -176,17 +162,23 @@ impl Compile {
     }
 }
 
+/// The largest file that is compared, in bytes: far more than any output.
+const MAX_COMPARED: u64 = 1 << 30;
+
 /// `--check FILE`
-fn compare(path: &std::path::Path, text: &[u8]) -> Result<Exit, Failure> {
-    let old = match std::fs::read(path) {
-        Ok(old) => old,
+fn compare(path: &Path, text: &[u8]) -> Result<Exit, Failure> {
+    let cannot = |reason: String| Failure::new(format!("cannot read `{}`: {reason}", path.display()));
+    let old = match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => return Err(cannot("not a regular file".to_owned())),
+        Ok(metadata) if metadata.len() > MAX_COMPARED => return Err(cannot("far too large".to_owned())),
+        Ok(_) => std::fs::read(path).map_err(|error| cannot(error.to_string()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", path.display()))),
+        Err(error) => return Err(cannot(error.to_string())),
     };
     if old == text {
         return Ok(Exit::Clean);
     }
     let (old, new) = (String::from_utf8_lossy(&old), String::from_utf8_lossy(text));
-    print(diff(&path.display().to_string(), &old, &new).as_bytes())?;
+    print_diff(&path.display().to_string(), &old, &new)?;
     Ok(Exit::Findings)
 }

@@ -1,6 +1,6 @@
 //! `lbc fmt`
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -8,9 +8,9 @@ use crate::diagnostic::{Code, Diagnostic, at};
 use crate::file;
 use crate::source::Sources;
 
-use super::input::{Input, read_for_format, source};
-use super::output::{diff, print, replace};
-use super::render::{Stream, report};
+use super::input::{Input, Opened, source};
+use super::output::{print, print_diff, replace};
+use super::render::{Stream, printable, report};
 use super::{Exit, Failure, Global};
 
 /// Rewrite files in the one canonical form; standard input goes to standard output
@@ -37,42 +37,59 @@ impl Fmt {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
         let mut sources = Sources::default();
         let mut diagnostics = Vec::new();
+        let mut failures = Vec::new();
         let mut exit = Exit::Clean;
-        for path in self.input.files()? {
-            let formatted = self.format(path.as_deref(), &mut sources, &mut diagnostics)?;
-            let Some(formatted) = formatted else { continue };
-            let changed = formatted.old != formatted.new;
+        // Each file is formatted whatever becomes of the others.
+        for file in self.input.files()? {
+            let done = file.and_then(|file| self.file(file, &mut sources, &mut diagnostics));
+            match done {
+                Ok(true) => exit = Exit::Findings,
+                Ok(false) => {}
+                Err(failure) => failures.extend(failure.messages),
+            }
+        }
+        report(global, Stream::Err, &sources, &diagnostics)?;
+        Failure::check(failures)?;
+        Ok(if diagnostics.is_empty() { exit } else { Exit::Findings })
+    }
+
+    /// Formats a file; `true` where it would change and was not to be written.
+    fn file(
+        &self,
+        file: Opened,
+        sources: &mut Sources,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<bool, Failure> {
+        let path = file.path.clone();
+        let Some(formatted) = self.format(file, sources, diagnostics)? else { return Ok(false) };
+        let changed = formatted.old != formatted.new;
+        if self.check || self.diff {
             if self.diff && changed {
-                print(diff(&formatted.name, &formatted.old, &formatted.new).as_bytes())?;
+                print_diff(&formatted.name, &formatted.old, &formatted.new)?;
             }
             if self.check && changed {
-                print(format!("would reformat {}\n", formatted.name).as_bytes())?;
+                print(format!("would reformat {}\n", printable(&formatted.name)).as_bytes())?;
             }
-            let dry = self.check || self.diff;
-            match &path {
-                _ if dry && changed => exit = Exit::Findings,
-                _ if dry => {}
-                Some(path) if changed => replace(path, formatted.new.as_bytes())?,
-                Some(_) => {}
-                None => print(formatted.new.as_bytes())?,
-            }
+            return Ok(changed);
         }
-        if !diagnostics.is_empty() {
-            report(global, Stream::Err, &sources, &diagnostics)?;
-            exit = Exit::Findings;
+        match path {
+            Some(path) if changed => replace(&path, formatted.new.as_bytes())?,
+            Some(_) => {}
+            None => print(formatted.new.as_bytes())?,
         }
-        Ok(exit)
+        Ok(false)
     }
 
     /// `None` for a file with errors, which are recorded.
     fn format(
         &self,
-        path: Option<&Path>,
+        opened: Opened,
         sources: &mut Sources,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<Option<Formatted>, Failure> {
-        let (name, bytes) = read_for_format(path, &self.input.stdin_filename)?;
-        let (source, error) = source(&name, path.unwrap_or(Path::new(&name)), bytes);
+        let name = opened.name.clone();
+        let path = opened.path.clone().unwrap_or_else(|| PathBuf::from(&name));
+        let (source, error) = source(&name, &path, opened.bytes()?);
         let id = sources.add(source);
         if let Some((span, message, help)) = error {
             diagnostics.push(Diagnostic::error(Code::InvalidText, at(id, span), message).help(help));

@@ -1,8 +1,9 @@
 //! Reading programs: files, directories, standard input, and the hosts of the command line.
 
-use std::collections::HashMap;
-use std::fs::File as FsFile;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File as FsFile};
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -44,65 +45,81 @@ pub struct Declarations {
 /// How deep includes may be nested (language section 6).
 const MAX_INCLUDE_DEPTH: usize = 16;
 
-/// A file to read, with the name that the user gave it.
-enum Root {
+/// Where a file's bytes come from: what is reached twice is read once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Identity {
     Stdin,
-    Path(PathBuf),
+    /// Device and inode.
+    File(u64, u64),
+}
+
+/// A file that is there and can be opened.
+pub struct Opened {
+    /// As the user gave it.
+    pub name: String,
+    /// `None` for standard input.
+    pub path: Option<PathBuf>,
+    identity: Identity,
+    file: Option<FsFile>,
+}
+
+impl Opened {
+    /// The bytes, one more than allowed at the most.
+    pub fn bytes(self) -> Result<Vec<u8>, Failure> {
+        let mut bytes = Vec::new();
+        let limit = MAX_SOURCE_BYTES as u64 + 1;
+        let read = match self.file {
+            Some(file) => file.take(limit).read_to_end(&mut bytes),
+            None => io::stdin().lock().take(limit).read_to_end(&mut bytes),
+        };
+        match read {
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(cannot_read(&self.name, &error)),
+        }
+    }
 }
 
 impl Input {
-    /// The files that the paths stand for, in order.
-    fn roots(&self) -> Result<Vec<Root>, Failure> {
-        let mut roots = Vec::new();
+    /// The files that the paths stand for, in order, each of them once.
+    pub fn files(&self) -> Result<impl Iterator<Item = Result<Opened, Failure>>, Failure> {
+        let mut paths = Vec::new();
         for path in &self.paths {
-            if path.as_os_str() == "-" {
-                if roots.iter().any(|root| matches!(root, Root::Stdin)) {
+            match path.as_os_str() == "-" {
+                true if paths.contains(&None) => {
                     return Err(Failure::new("standard input (`-`) can be read only once"));
                 }
-                roots.push(Root::Stdin);
-            } else if path.is_dir() {
-                roots.extend(directory(path)?.into_iter().map(Root::Path));
-            } else {
-                roots.push(Root::Path(path.clone()));
+                true => paths.push(None),
+                false if path.is_dir() => paths.extend(directory(path)?.into_iter().map(Some)),
+                false => paths.push(Some(path.clone())),
             }
         }
-        Ok(roots)
-    }
-
-    /// The files that `fmt` works on: each on its own, includes not followed. Standard input is `None`.
-    pub fn files(&self) -> Result<Vec<Option<PathBuf>>, Failure> {
-        let roots = self.roots()?.into_iter();
-        Ok(roots
-            .map(|root| match root {
-                Root::Stdin => None,
-                Root::Path(path) => Some(path),
-            })
-            .collect())
+        let mut seen = HashSet::new();
+        let stdin = self.stdin_filename.clone();
+        let opened = paths.into_iter().map(move |path| match path {
+            None => Ok(Opened { name: stdin.clone(), path: None, identity: Identity::Stdin, file: None }),
+            Some(path) => {
+                let name = path.display().to_string();
+                open(&path).map_err(|error| cannot_read(&name, &error)).map(|(identity, file)| Opened {
+                    name,
+                    path: Some(path),
+                    identity,
+                    file: Some(file),
+                })
+            }
+        });
+        Ok(opened.filter(move |opened| opened.as_ref().map_or(true, |opened| seen.insert(opened.identity))))
     }
 
     /// Reads and parses the whole program. The diagnostics are those of its syntax.
     pub fn program(&self, declarations: &Declarations) -> Result<(Program, Vec<Diagnostic>), Failure> {
-        let mut loader = Loader { program: Program::default(), diagnostics: Vec::new(), read: HashMap::new() };
-        for root in self.roots()? {
-            match root {
-                Root::Stdin => {
-                    let bytes = read_bounded(io::stdin().lock()).map_err(|e| cannot_read(&self.stdin_filename, &e))?;
-                    let base = PathBuf::from(&self.stdin_filename);
-                    let id = loader.add(&self.stdin_filename, &base, bytes);
-                    loader.follow(id, &base, &mut Vec::new());
-                }
-                Root::Path(path) => {
-                    let name = path.display().to_string();
-                    let (identity, bytes) = read_file(&path).map_err(|e| cannot_read(&name, &e))?;
-                    if loader.read.contains_key(&identity) {
-                        continue;
-                    }
-                    let id = loader.add(&name, &path, bytes);
-                    loader.read.insert(identity.clone(), id);
-                    loader.follow(id, &path, &mut vec![identity]);
-                }
+        let mut loader = Loader { program: Program::default(), diagnostics: Vec::new(), read: HashSet::new() };
+        let mut failures = Vec::new();
+        for file in self.files()? {
+            if let Err(failure) = file.and_then(|file| loader.root(file)) {
+                failures.extend(failure.messages);
             }
         }
+        Failure::check(failures)?;
         declarations.declare(&mut loader)?;
         let Loader { program, diagnostics, .. } = loader;
         Ok((program, diagnostics))
@@ -130,20 +147,19 @@ fn cannot_read(name: &str, error: &io::Error) -> Failure {
     Failure::new(format!("cannot read `{name}`: {error}"))
 }
 
-/// A file's identity and bytes, one byte more than allowed at the most.
-fn read_file(path: &Path) -> io::Result<(PathBuf, Vec<u8>)> {
-    if path.is_dir() {
+/// Opens a file. Nothing here waits: a named pipe that nobody writes to would never be open.
+fn open(path: &Path) -> io::Result<(Identity, FsFile)> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
-    let identity = path.canonicalize()?;
+    // `<(command)` of a shell is a pipe without a path of its own, and is written to already.
+    if kind.is_fifo() && path.canonicalize().is_ok() {
+        return Err(io::Error::other("it is a named pipe; pass `-` and redirect standard input"));
+    }
     let file = FsFile::open(path)?;
-    Ok((identity, read_bounded(file)?))
-}
-
-fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    from.take(MAX_SOURCE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let metadata = file.metadata()?;
+    Ok((Identity::File(metadata.dev(), metadata.ino()), file))
 }
 
 /// The text of a file, or what is wrong with its bytes.
@@ -168,11 +184,25 @@ pub fn source(name: &str, path: &Path, bytes: Vec<u8>) -> (Source, Option<(Span,
 struct Loader {
     program: Program,
     diagnostics: Vec<Diagnostic>,
-    /// Files by identity: one that is reached twice is read once.
-    read: HashMap<PathBuf, SourceId>,
+    /// Files that are part of the program already.
+    read: HashSet<Identity>,
 }
 
 impl Loader {
+    /// A file that the command line names.
+    fn root(&mut self, file: Opened) -> Result<(), Failure> {
+        let (name, identity) = (file.name.clone(), file.identity);
+        if self.read.contains(&identity) {
+            return Ok(());
+        }
+        let path = file.path.clone().unwrap_or_else(|| PathBuf::from(&name));
+        let bytes = file.bytes()?;
+        self.read.insert(identity);
+        let id = self.add(&name, &path, bytes);
+        self.follow(id, &path, &mut vec![identity]);
+        Ok(())
+    }
+
     fn add(&mut self, name: &str, path: &Path, bytes: Vec<u8>) -> SourceId {
         let (source, error) = source(name, path, bytes);
         let id = self.program.sources.add(source);
@@ -192,7 +222,7 @@ impl Loader {
     }
 
     /// Puts a file's statements into program order, and the files it includes where it includes them.
-    fn follow(&mut self, id: SourceId, path: &Path, open: &mut Vec<PathBuf>) {
+    fn follow(&mut self, id: SourceId, path: &Path, open: &mut Vec<Identity>) {
         for index in 0..self.program.files[id.0 as usize].items.len() {
             match self.program.files[id.0 as usize].items[index].statement {
                 Statement::Include(include) => self.include(id, include.path, path, open),
@@ -205,38 +235,57 @@ impl Loader {
         }
     }
 
-    fn include(&mut self, id: SourceId, span: Span, path: &Path, open: &mut Vec<PathBuf>) {
+    fn include(&mut self, id: SourceId, span: Span, path: &Path, open: &mut Vec<Identity>) {
         let loc = at(id, span);
         let text = self.program.sources.text(loc).to_owned();
         let target = path.parent().unwrap_or(Path::new("")).join(&text);
         let error = |message: String| Diagnostic::error(Code::Include, loc, message);
-        let (identity, bytes) = match read_file(&target) {
-            Ok(found) => found,
+        let opened = match include_file(&target) {
+            Ok(opened) => opened,
             Err(reason) => {
                 let error = error(format!("cannot read `{}`: {reason}", target.display()));
                 self.diagnostics.push(error.help("the path is relative to the file that includes it"));
                 return;
             }
         };
+        let identity = opened.identity;
         if open.contains(&identity) {
             let error = error(format!("`{text}` includes itself, directly or through other files"));
-            self.diagnostics.push(error.help("take one of the includes out"));
+            self.diagnostics.push(error.here("here the circle closes").help("take one of the includes out"));
             return;
         }
-        if self.read.contains_key(&identity) {
+        if self.read.contains(&identity) {
             return;
         }
-        if open.len() >= MAX_INCLUDE_DEPTH {
-            self.diagnostics.push(error(format!("includes are nested more than {MAX_INCLUDE_DEPTH} deep")));
+        // The outermost file is open too, and is no include.
+        if open.len() > MAX_INCLUDE_DEPTH {
+            let error = error(format!("includes are nested more than {MAX_INCLUDE_DEPTH} deep"));
+            self.diagnostics.push(error.help("include the file from one of the outer files"));
             return;
         }
+        let bytes = match opened.bytes() {
+            Ok(bytes) => bytes,
+            Err(failure) => {
+                self.diagnostics.push(error(failure.messages.join("; ")));
+                return;
+            }
+        };
         let name = target.display().to_string();
         let included = self.add(&name, &target, bytes);
-        self.read.insert(identity.clone(), included);
+        self.read.insert(identity);
         open.push(identity);
         self.follow(included, &target, open);
         open.pop();
     }
+}
+
+/// Opens an included file: never a device, which may give other bytes each time.
+fn include_file(path: &Path) -> io::Result<Opened> {
+    let (identity, file) = open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok(Opened { name: path.display().to_string(), path: Some(path.to_owned()), identity, file: Some(file) })
 }
 
 impl Declarations {
@@ -246,8 +295,9 @@ impl Declarations {
         }
         for path in &self.hosts {
             let name = path.display().to_string();
-            let (_, bytes) = read_file(path).map_err(|error| cannot_read(&name, &error))?;
-            let (source, error) = source(&name, path, bytes);
+            let (identity, file) = open(path).map_err(|error| cannot_read(&name, &error))?;
+            let opened = Opened { name: name.clone(), path: Some(path.clone()), identity, file: Some(file) };
+            let (source, error) = source(&name, path, opened.bytes()?);
             if let Some((_, message, _)) = error {
                 return Err(Failure::new(format!("`{name}`: {message}")));
             }
@@ -286,7 +336,8 @@ impl Declarations {
         let Some((name, weight)) = text.split_once('=') else {
             return Err(Failure::new(format!("--set `{text}`: it is written `--set NAME=WEIGHT`")));
         };
-        let Ok(weight) = weight.parse::<u16>() else {
+        let digits = weight.bytes().all(|byte| byte.is_ascii_digit());
+        let Some(weight) = weight.parse::<u16>().ok().filter(|_| digits) else {
             return Err(Failure::new(format!("--set `{text}`: expected a weight (0-65535), found `{weight}`")));
         };
         let program = &loader.program;
@@ -352,19 +403,4 @@ fn hosts_file(id: SourceId, loader: &mut Loader) {
 fn is_name(text: &str) -> bool {
     let errors = Errors::default();
     matches!(crate::endpoint::new_name(In::new(text, &errors)), Ok((rest, _)) if rest.rest.is_empty())
-}
-
-/// Reads one file for `fmt`.
-pub fn read_for_format(path: Option<&Path>, stdin_filename: &str) -> Result<(String, Vec<u8>), Failure> {
-    match path {
-        None => {
-            let bytes = read_bounded(io::stdin().lock()).map_err(|error| cannot_read(stdin_filename, &error))?;
-            Ok((stdin_filename.to_owned(), bytes))
-        }
-        Some(path) => {
-            let name = path.display().to_string();
-            let (_, bytes) = read_file(path).map_err(|error| cannot_read(&name, &error))?;
-            Ok((name, bytes))
-        }
-    }
 }

@@ -31,7 +31,8 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
     /// The form of diagnostics
-    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Full, env = "LBC_OUTPUT_FORMAT", value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Full, env = "LBC_OUTPUT_FORMAT",
+        hide_env_values = true, value_name = "FORMAT")]
     output_format: OutputFormat,
 }
 
@@ -71,43 +72,65 @@ enum Exit {
 
 /// Why a command could not do its work: exit code 2.
 #[derive(Debug)]
-enum Failure {
-    /// What to tell the user.
-    Message(String),
-    /// Whoever read our output has stopped reading.
-    ClosedPipe,
+struct Failure {
+    /// What to tell the user, one line each; at least one.
+    messages: Vec<String>,
 }
 
 impl Failure {
     fn new(message: impl Into<String>) -> Failure {
-        Failure::Message(message.into())
+        Failure { messages: vec![message.into()] }
     }
-}
 
-impl From<std::io::Error> for Failure {
-    fn from(error: std::io::Error) -> Failure {
-        match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
-            _ => Failure::new(format!("cannot write the output: {error}")),
-        }
+    /// `Err` where there is something to tell.
+    fn check(messages: Vec<String>) -> Result<(), Failure> {
+        if messages.is_empty() { Ok(()) } else { Err(Failure { messages }) }
     }
 }
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let result = match &args.command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    std::panic::set_hook(Box::new(|panic| {
+        tell(&format!("internal error: {panic}"));
+        tell("help: this is a bug of lbc; please report it together with the input");
+    }));
+    let result = std::panic::catch_unwind(|| match &args.command {
         Command::Compile(compile) => compile.run(&args.global),
         Command::Check(check) => check.run(&args.global),
         Command::Fmt(fmt) => fmt.run(&args.global),
-    };
+    });
     match result {
-        Ok(Exit::Clean) | Err(Failure::ClosedPipe) => ExitCode::SUCCESS,
-        Ok(Exit::Findings) => ExitCode::from(1),
-        Err(Failure::Message(message)) => {
-            // Nothing is left to be done where standard error is gone too.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("error: {message}\n"));
+        Ok(Ok(Exit::Clean)) => ExitCode::SUCCESS,
+        Ok(Ok(Exit::Findings)) => ExitCode::from(1),
+        Ok(Err(failure)) => {
+            for message in failure.messages {
+                tell(&format!("error: {}", render::printable(&message)));
+            }
             ExitCode::from(2)
         }
+        // The hook has told.
+        Err(_) => ExitCode::from(2),
     }
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Clap shows arguments as they are; where one holds what a terminal obeys, all colour is given up.
+    if std::env::args_os().any(|arg| render::printable(&arg.to_string_lossy()) != arg.to_string_lossy()) {
+        let text = error.to_string();
+        text.lines().for_each(|line| tell(&render::printable(line)));
+    } else {
+        // Nothing is left to be done where the stream is gone.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Writes a line to standard error; nothing is left to be done where that is gone too.
+fn tell(line: &str) {
+    let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{line}\n"));
 }

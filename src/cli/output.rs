@@ -1,12 +1,14 @@
 //! Writing: files whole or not at all, standard output, and diffs.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use similar::TextDiff;
 
 use super::Failure;
+use super::render::harmless;
 
 /// Writes a file in one step: whoever reads it sees the old text or the new one. Permissions are kept.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
@@ -21,34 +23,81 @@ pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         Some(_) | None => Path::new(".").to_owned(),
     };
-    let mut file = tempfile::Builder::new().prefix(".lbc-").tempfile_in(&directory).map_err(cannot)?;
+    let mut builder = tempfile::Builder::new();
+    // Readable by all, as far as the umask allows, like the output of other compilers.
+    builder.prefix(".lbc-").permissions(fs::Permissions::from_mode(0o666));
+    let mut file = builder.tempfile_in(&directory).map_err(cannot)?;
     file.write_all(text).map_err(cannot)?;
-    let permissions = match existing {
-        Ok(metadata) => metadata.permissions(),
-        Err(_) => default_permissions(),
-    };
-    file.as_file().set_permissions(permissions).map_err(cannot)?;
+    if let Ok(metadata) = existing {
+        file.as_file().set_permissions(metadata.permissions()).map_err(cannot)?;
+    }
     file.as_file().sync_all().map_err(cannot)?;
     file.persist(&target).map_err(|error| cannot(error.error))?;
     Ok(())
 }
 
-/// What a new file gets: readable by all, as other compilers' output is.
-#[cfg(unix)]
-fn default_permissions() -> fs::Permissions {
-    std::os::unix::fs::PermissionsExt::from_mode(0o644)
+/// Writes to standard output. A reader that has stopped reading is no failure.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    write(io::stdout().lock(), text)
 }
 
-/// Writes to standard output.
-pub fn print(text: &[u8]) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(text)?;
-    out.flush()?;
-    Ok(())
+/// Writes to a standard stream, and flushes it.
+pub fn write(mut stream: impl Write, text: &[u8]) -> Result<(), Failure> {
+    match stream.write_all(text).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write the output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Prints what would change, byte for byte where it goes into a file or a pipe, harmlessly where it goes to a terminal.
+pub fn print_diff(name: &str, old: &str, new: &str) -> Result<(), Failure> {
+    let text = diff(name, old, new);
+    match io::stdout().is_terminal() {
+        true => print(harmless(&text).as_bytes()),
+        false => print(text.as_bytes()),
+    }
 }
 
 /// A unified diff that `git apply` and `patch -p1` take.
-pub fn diff(name: &str, old: &str, new: &str) -> String {
+fn diff(name: &str, old: &str, new: &str) -> String {
     let name = name.trim_start_matches("./");
-    TextDiff::from_lines(old, new).unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string()
+    let (old_name, new_name) = (quoted(&format!("a/{name}")), quoted(&format!("b/{name}")));
+    TextDiff::from_lines(old, new).unified_diff().header(&old_name, &new_name).to_string()
+}
+
+/// A path as git writes it in a patch: in double quotes with escapes where it holds what needs them.
+fn quoted(path: &str) -> String {
+    if !path.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
+        return path.to_owned();
+    }
+    let mut text = String::from("\"");
+    for c in path.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            c if c.is_control() => {
+                let mut bytes = [0; 4];
+                for byte in c.encode_utf8(&mut bytes).bytes() {
+                    text.push_str(&format!("\\{byte:03o}"));
+                }
+            }
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_patches_are_quoted_as_git_does() {
+        assert_eq!(quoted("a/web.lb"), "a/web.lb");
+        assert_eq!(quoted("a/\u{1b}[31m\"x\\y.lb"), r#""a/\033[31m\"x\\y.lb""#);
+    }
 }

@@ -1,7 +1,7 @@
 //! The one renderer of diagnostics, and the only user of miette.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan,
@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::diagnostic::{Diagnostic, Label, Severity};
 use crate::source::{Source, Sources, Span};
 
+use super::output::write;
 use super::{Color, Failure, Global, OutputFormat};
 
 /// Where diagnostics go.
@@ -23,7 +24,7 @@ pub enum Stream {
     Err,
 }
 
-/// Prints all diagnostics in the form that was asked for. JSON is printed with none, too, where `always` says so.
+/// Prints all diagnostics in the form that was asked for. JSON is a whole object with none, too.
 pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic]) -> Result<(), Failure> {
     let mut text = String::new();
     match global.output_format {
@@ -34,27 +35,31 @@ pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagno
                 let (line, column) = source.position(span.start);
                 let message = printable(&diagnostic.message);
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "{}:{line}:{column}: {} {message}", source.path, diagnostic.code.as_str());
+                let (path, code) = (printable(&source.path), diagnostic.code.as_str());
+                let _ = writeln!(text, "{path}:{line}:{column}: {code} {message}");
+            }
+            if !speaks_unicode() {
+                text = text.replace('…', "...");
             }
         }
         OutputFormat::Json => {
             let all = list.iter().map(|diagnostic| json(sources, diagnostic)).collect();
             let report = Report { format_version: "1.0", diagnostics: all };
-            text = serde_json::to_string_pretty(&report).expect("plain values are JSON");
+            text = escaped(&serde_json::to_string_pretty(&report).expect("plain values are JSON"));
             text.push('\n');
         }
         OutputFormat::JsonLines => {
             for diagnostic in list {
-                text.push_str(&serde_json::to_string(&json(sources, diagnostic)).expect("plain values are JSON"));
+                let one = serde_json::to_string(&json(sources, diagnostic)).expect("plain values are JSON");
+                text.push_str(&escaped(&one));
                 text.push('\n');
             }
         }
     }
     match stream {
-        Stream::Out => io::stdout().lock().write_all(text.as_bytes())?,
-        Stream::Err => io::stderr().lock().write_all(text.as_bytes())?,
+        Stream::Out => write(io::stdout().lock(), text.as_bytes()),
+        Stream::Err => write(io::stderr().lock(), text.as_bytes()),
     }
-    Ok(())
 }
 
 fn place<'a>(sources: &'a Sources, label: &Label) -> (&'a Source, Span) {
@@ -96,7 +101,8 @@ fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic],
         let _ = writeln!(text, "{} error{plural}", list.len());
     }
     if !unicode {
-        *text = text.replace('…', "...");
+        let ascii = text.replace('…', "...");
+        *text = ascii.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
     }
 }
 
@@ -109,8 +115,14 @@ fn speaks_unicode() -> bool {
 }
 
 /// User text without what a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Whether a terminal does something else with a character than to show it: control characters, and those that turn
+/// the direction of writing, so that a line reads otherwise than it is.
+fn obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A diagnostic as miette wants it.
@@ -259,7 +271,7 @@ impl Excerpt {
         // One piece for all labels where they stand near each other, else one for each.
         let near = whole.end - whole.start <= LONGEST_LABEL && spans.len() > 1;
         let wanted = if near { vec![whole] } else { spans };
-        Excerpt { path: source.path.clone(), pieces: wanted.into_iter().map(|span| piece(source, span)).collect() }
+        Excerpt { path: printable(&source.path), pieces: wanted.into_iter().map(|span| piece(source, span)).collect() }
     }
 }
 
@@ -305,14 +317,15 @@ fn boundary(text: &str, at: u32, forwards: bool) -> u32 {
     at as u32
 }
 
-/// The same number of bytes without anything that a terminal would obey.
-fn harmless(text: &str) -> String {
-    let plain = |c: char| match c {
-        '\n' | '\t' => c,
-        '\r' => ' ',
-        c if c.is_control() && c.len_utf8() == 1 => '?',
-        c if c.is_control() => '\u{bf}',
-        c => c,
+/// The same number of bytes without anything that a terminal would obey, tabs and line ends aside.
+pub fn harmless(text: &str) -> String {
+    let plain = |c: char| match (c, c.len_utf8()) {
+        ('\n' | '\t', _) => c,
+        ('\r', _) => ' ',
+        (c, _) if !obeyed(c) => c,
+        (_, 1) => '?',
+        (_, 2) => '\u{bf}',
+        (..) => '\u{fffd}',
     };
     text.chars().map(plain).collect()
 }
@@ -375,6 +388,18 @@ struct JsonLabel<'a> {
     message: &'a str,
     #[serde(flatten)]
     place: Place<'a>,
+}
+
+/// JSON text in which what a terminal would obey is escaped, beyond what JSON itself asks for. It stands in strings only.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match obeyed(c) && c != '\n' {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 fn json<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Json<'a> {

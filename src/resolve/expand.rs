@@ -1,4 +1,6 @@
 //! Lists of backends become trees of weights, one for each family.
+//!
+//! The recursion is bounded: only lists of a sound [`Shape`](super::nesting::Shape) are expanded.
 
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::endpoint::PortRange;
@@ -7,14 +9,12 @@ use crate::source::{Loc, SourceId};
 use crate::statement::backends::{self, Backends, MAX_BACKENDS, Server};
 
 use super::names::Declaration;
-use super::{Context, unknown_name};
+use super::Context;
 
-/// How deep pools may be nested (language section 6).
-const MAX_DEPTH: usize = 16;
 /// The most ports of a shifted range (language section 6).
 const MAX_SHIFTED_PORTS: u32 = 4_096;
-/// The most backends of a whole program, families counted apart: what a machine of 4 GB can hold.
-const MAX_TOTAL_BACKENDS: usize = 1 << 24;
+/// The most backends of a whole program: what a machine of 4 GB can hold.
+const MAX_TOTAL_BACKENDS: u64 = 1 << 23;
 
 /// The listener that a list of backends serves.
 #[derive(Clone, Copy)]
@@ -36,12 +36,18 @@ struct Override {
 struct Growth {
     family: Family,
     backends: Vec<Backend>,
-    /// Backends seen, those without an address of the family included: pools of pools grow without bound otherwise.
-    seen: usize,
+    /// An error was recorded; what follows is still checked.
     failed: bool,
 }
 
-impl<'a> Context<'a> {
+impl Growth {
+    fn leaf(&mut self, backend: Backend, weight: u16) -> Member {
+        self.backends.push(backend);
+        Member { weight, node: Node::Backend(self.backends.len() as u32 - 1) }
+    }
+}
+
+impl Context<'_> {
     /// Checks the names of a list, whether or not a service reaches it.
     pub fn check_backends(&mut self, source: SourceId, list: &Backends) {
         for backend in &list.list {
@@ -51,7 +57,7 @@ impl<'a> Context<'a> {
                 Some((_, Declaration::Host(host))) => self.check_host(&host),
                 Some((_, Declaration::Pool(..))) => {
                     let Some(port) = backend.port else { continue };
-                    if let Some(inner) = self.names_a_port(name) {
+                    if let Some(inner) = self.shapes.get(name).and_then(|shape| shape.port) {
                         self.error(
                             Diagnostic::error(
                                 Code::ContradictoryOptions,
@@ -74,46 +80,41 @@ impl<'a> Context<'a> {
                     .help("a net is a set of clients; list its hosts in a `pool`"),
                 ),
                 None => {
-                    let error = unknown_name(self, loc, "the host or pool");
+                    let is_server = |declaration: &Declaration<'_>| !matches!(declaration, Declaration::Net(..));
+                    let error = self.unknown_name(loc, "the host or pool", is_server);
                     self.error(error);
                 }
             }
         }
     }
 
-    /// The place of a port within a pool, at any depth.
-    fn names_a_port(&mut self, name: &'a str) -> Option<Loc> {
-        if let Some(&known) = self.names.ports.get(name) {
-            return known;
+    /// Whether a list can be expanded: not too many backends, in it and in all lists together, and no circle.
+    pub fn expandable(&mut self, source: SourceId, list: &Backends) -> bool {
+        let shape = self.shape(source, list);
+        if !shape.sound {
+            return false;
         }
-        // A pool that contains itself finds no port on the way round; the cycle is an error of its own.
-        self.names.ports.insert(name, None);
-        let (source, list) = match self.names.get(name) {
-            Some(&(_, Declaration::Pool(source, pool))) => (source, &pool.backends),
-            Some((_, Declaration::Host(_) | Declaration::Net(..))) | None => return None,
+        self.backends = self.backends.saturating_add(shape.backends);
+        let (message, help) = if shape.backends > MAX_BACKENDS as u64 {
+            (
+                format!("{} backends in one service; {MAX_BACKENDS} are the most", shape.backends),
+                "a pool counts as often as it is listed, at any depth",
+            )
+        } else if self.backends > MAX_TOTAL_BACKENDS {
+            (
+                format!("more than {MAX_TOTAL_BACKENDS} backends in all services together"),
+                "compile the services in several programs, each with an `--instance` of its own",
+            )
+        } else {
+            return true;
         };
-        let found = list.list.iter().find_map(|backend| match (backend.port, backend.server) {
-            (Some(port), _) => Some(at(source, port.span)),
-            (None, Server::Name(name)) => self.names_a_port(self.text(source, name)),
-            (None, Server::Address(..) | Server::Local) => None,
-        });
-        self.names.ports.insert(name, found);
-        found
-    }
-
-    /// Whether a list, at any depth, holds nothing but `:port` backends. Only for lists that were expanded: no cycles.
-    pub fn redirects_only(&self, source: SourceId, list: &Backends) -> bool {
-        list.list.iter().all(|backend| match backend.server {
-            Server::Local => true,
-            Server::Address(..) => false,
-            Server::Name(name) => match self.names.get(self.text(source, name)) {
-                Some((declared, Declaration::Pool(_, pool))) => self.redirects_only(declared.source, &pool.backends),
-                Some((_, Declaration::Host(_) | Declaration::Net(..))) | None => false,
-            },
-        })
+        self.error(Diagnostic::error(Code::PoolNesting, at(source, list.span), message).help(help));
+        false
     }
 
     /// What a service does in a family. `Err` where an error was recorded; `Ok(None)` where no backend has an address.
+    ///
+    /// The list is [`Context::expandable`].
     pub fn body(
         &mut self,
         source: SourceId,
@@ -121,9 +122,8 @@ impl<'a> Context<'a> {
         family: Family,
         listener: Listener<'_>,
     ) -> Result<Option<Body>, ()> {
-        let mut growth = Growth { family, backends: Vec::new(), seen: 0, failed: false };
-        let mut path = Vec::new();
-        let members = self.expand(source, list, None, listener, &mut growth, &mut path);
+        let mut growth = Growth { family, backends: Vec::new(), failed: false };
+        let members = self.expand(source, list, None, listener, &mut growth);
         if growth.failed {
             return Err(());
         }
@@ -143,15 +143,11 @@ impl<'a> Context<'a> {
         port: Option<Override>,
         listener: Listener<'_>,
         growth: &mut Growth,
-        path: &mut Vec<(&'a str, Loc)>,
     ) -> Vec<Member> {
         let mut members = Vec::with_capacity(list.list.len());
         let mut backup = Vec::with_capacity(list.list.len());
         for backend in &list.list {
-            if growth.failed {
-                return Vec::new();
-            }
-            if let Some(member) = self.member(source, backend, port, listener, growth, path) {
+            if let Some(member) = self.member(source, backend, port, listener, growth) {
                 members.push(member);
                 backup.push(backend.backup);
             }
@@ -173,7 +169,6 @@ impl<'a> Context<'a> {
         port: Option<Override>,
         listener: Listener<'_>,
         growth: &mut Growth,
-        path: &mut Vec<(&'a str, Loc)>,
     ) -> Option<Member> {
         let mut weight = backend.weight.map_or(1, |weight| weight.value);
         let own = backend.port.map(|port| Override { ports: port.value, loc: at(source, port.span) });
@@ -183,21 +178,15 @@ impl<'a> Context<'a> {
             Server::Local => {
                 let port = own.expect("the parser reads `:` only with a port");
                 let port = self.port(port, listener, true, growth)?;
-                return self.leaf(source, backend, Some(Backend::Local(port)), weight, growth);
+                return Some(growth.leaf(Backend::Local(port), weight));
             }
             Server::Name(span) => {
-                let (name, loc) = (self.text(source, span), at(source, span));
+                let name = self.text(source, span);
                 weight = self.weights.get(name).copied().unwrap_or(weight);
                 match self.names.get(name).cloned() {
                     Some((_, Declaration::Host(host))) => *host.addresses.get(growth.family),
                     Some((declared, Declaration::Pool(_, pool))) => {
-                        if self.pool_cycle(name, loc, declared, path) {
-                            growth.failed = true;
-                            return None;
-                        }
-                        path.push((name, loc));
-                        let members = self.expand(declared.source, &pool.backends, port, listener, growth, path);
-                        path.pop();
+                        let members = self.expand(declared.source, &pool.backends, port, listener, growth);
                         if members.is_empty() {
                             return None;
                         }
@@ -216,51 +205,7 @@ impl<'a> Context<'a> {
             Some(port) => self.port(port, listener, false, growth)?,
             None => BackendPort::Kept,
         };
-        self.leaf(source, backend, address.map(|address| Backend::Server(address, port)), weight, growth)
-    }
-
-    fn leaf(
-        &mut self,
-        source: SourceId,
-        written: &backends::Backend,
-        backend: Option<Backend>,
-        weight: u16,
-        growth: &mut Growth,
-    ) -> Option<Member> {
-        self.backends += 1;
-        growth.seen += 1;
-        let message = if growth.seen > MAX_BACKENDS {
-            format!("more than {MAX_BACKENDS} backends in one service")
-        } else if self.backends > MAX_TOTAL_BACKENDS {
-            format!("more than {MAX_TOTAL_BACKENDS} backends in one program")
-        } else {
-            growth.backends.push(backend?);
-            return Some(Member { weight, node: Node::Backend(growth.backends.len() as u32 - 1) });
-        };
-        growth.failed = true;
-        self.error(Diagnostic::error(Code::PoolNesting, at(source, written.span), message));
-        None
-    }
-
-    fn pool_cycle(&mut self, name: &str, loc: Loc, declared: Loc, path: &[(&'a str, Loc)]) -> bool {
-        if path.iter().any(|(outer, _)| *outer == name) {
-            self.error(
-                Diagnostic::error(Code::PoolNesting, loc, format!("the pool `{name}` contains itself"))
-                    .here("it is listed here")
-                    .label(declared, "declared here")
-                    .help("take it out of the pools that it lists"),
-            );
-            return true;
-        }
-        if path.len() >= MAX_DEPTH {
-            self.error(Diagnostic::error(
-                Code::PoolNesting,
-                loc,
-                format!("pools are nested more than {MAX_DEPTH} deep"),
-            ));
-            return true;
-        }
-        false
+        address.map(|address| growth.leaf(Backend::Server(address, port), weight))
     }
 
     /// The port that a connection gets, checked against the ports of the listener.

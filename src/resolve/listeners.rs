@@ -1,6 +1,6 @@
 //! What services owe each other: names of their own, and listeners of their own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::endpoint::PortRange;
@@ -13,8 +13,14 @@ use super::service::cut;
 
 /// Makes the automatic names unique (`-on-IFACE`), and reports names that are not.
 ///
-/// `written` holds the place of each service's `as`, where it has one.
-pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Option<Loc>]) {
+/// `written` holds the place of each service's `as`, where it has one. Statements that `reported` holds have an error of
+/// their own that says more than two equal automatic names would.
+pub fn name(
+    context: &mut Context<'_>,
+    services: &mut [Service],
+    written: &[Option<Loc>],
+    reported: &HashSet<Loc>,
+) {
     let count = |services: &[Service]| {
         let mut count: HashMap<String, u32> = HashMap::new();
         for service in services {
@@ -30,14 +36,15 @@ pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Opti
             service.name = cut(format!("{}-on-{not}{}", service.name, interfaces.join("_")));
         }
     }
-    let mut first: HashMap<&str, (Loc, bool)> = HashMap::new();
+    let mut first: HashMap<&str, Loc> = HashMap::new();
     for (service, written) in services.iter().zip(written) {
         let loc = written.unwrap_or(service.loc);
         match first.get(service.name.as_str()) {
             None => {
-                first.insert(&service.name, (loc, written.is_some()));
+                first.insert(&service.name, loc);
             }
-            Some(&(earlier, _)) => {
+            Some(_) if written.is_none() && reported.contains(&loc) => {}
+            Some(&earlier) => {
                 let error =
                     Diagnostic::error(Code::DuplicateName, loc, format!("two services are named `{}`", service.name))
                         .here(if written.is_some() {
@@ -103,11 +110,7 @@ fn duplicate(
 ) -> Diagnostic {
     let destination = match destination {
         Destination::Local => String::new(),
-        Destination::Any => "*:".to_owned(),
-        Destination::Prefix(net) if Family::of_net(net) == Family::V6 => {
-            format!("[{}]:", crate::statement::net::show(net))
-        }
-        Destination::Prefix(net) => format!("{}:", crate::statement::net::show(net)),
+        Destination::Any | Destination::Prefix(_) => format!("{}:", show(destination)),
     };
     let listener = format!("{} {destination}{ports}", protocol.name());
     if same {
@@ -118,4 +121,16 @@ fn duplicate(
         .here("never reached: the first match wins")
         .label(earlier.loc, format!("`{}` listens there first", earlier.name))
         .help("merge the two lists of backends, or tell the listeners apart by destination, `on` or `from`")
+}
+
+/// A destination as it is written where a port follows.
+pub fn show(destination: Destination) -> String {
+    match destination {
+        Destination::Local => "local".to_owned(),
+        Destination::Any => "*".to_owned(),
+        Destination::Prefix(net) if Family::of_net(net) == Family::V6 => {
+            format!("[{}]", crate::statement::net::show(net))
+        }
+        Destination::Prefix(net) => crate::statement::net::show(net),
+    }
 }

@@ -13,7 +13,7 @@ use crate::statement::Statement;
 use crate::statement::net::{Net, NetItem};
 use crate::statement::pool::Pool;
 
-use super::{Context, unknown_name};
+use super::Context;
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -45,16 +45,12 @@ pub struct Host {
 /// All declared names.
 pub struct Names<'a> {
     declared: HashMap<&'a str, (Loc, Declaration<'a>)>,
-    /// Nets already flattened; `None` while one is being flattened, to see cycles.
-    nets: HashMap<&'a str, Option<Vec<IpNet>>>,
-    /// For each pool asked for: where it names a port, at any depth.
-    pub ports: HashMap<&'a str, Option<Loc>>,
 }
 
 impl<'a> Names<'a> {
     /// Collects every declaration; what is declared twice is an error at the second place.
     pub fn declare(program: &'a Program, errors: &mut Vec<Diagnostic>) -> Names<'a> {
-        let mut names = Names { declared: HashMap::new(), nets: HashMap::new(), ports: HashMap::new() };
+        let mut names = Names { declared: HashMap::new() };
         for (source, item) in program.items() {
             let (name, declaration) = match &item.statement {
                 Statement::Host(host) => {
@@ -94,11 +90,16 @@ impl<'a> Names<'a> {
         self.declared.get(name)
     }
 
-    /// Every name, for "did you mean"; sorted, so that ties fall the same way each time.
-    pub fn all(&self) -> Vec<&'a str> {
-        let mut all: Vec<&str> = self.declared.keys().copied().collect();
+    /// The names of some kinds, for "did you mean"; sorted, so that ties fall the same way each time.
+    pub fn of_kind(&self, wanted: impl Fn(&Declaration<'a>) -> bool) -> Vec<&'a str> {
+        let fits = self.declared.iter().filter(|(_, (_, declaration))| wanted(declaration));
+        let mut all: Vec<&str> = fits.map(|(name, _)| *name).collect();
         all.sort_unstable();
         all
+    }
+
+    pub fn len(&self) -> usize {
+        self.declared.len()
     }
 }
 
@@ -146,78 +147,58 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Checks what no service may ever reach: nets and pools that nothing uses.
+    /// Checks what no service may ever reach: nets, pools and defaults that nothing uses.
     pub fn check_declarations(&mut self) {
         let program = self.program;
         for (source, item) in program.items() {
             match &item.statement {
-                Statement::Net(net) => {
-                    self.net(self.text(source, net.name), source, net);
-                }
+                Statement::Net(net) => net.items.iter().for_each(|item| self.check_net_item(source, item)),
                 Statement::Pool(pool) => self.check_backends(source, &pool.backends),
                 Statement::Balance(balance) => self.check_backends(source, &balance.backends),
-                Statement::Include(_) | Statement::Host(_) | Statement::Default(_) => {}
+                Statement::Default(default) => self.check_default(source, default),
+                Statement::Include(_) | Statement::Host(_) => {}
             }
         }
     }
 
-    /// The prefixes of a net, flattened; errors were or are recorded.
-    fn net(&mut self, name: &'a str, source: SourceId, net: &'a Net) -> Vec<IpNet> {
-        match self.names.nets.get(name) {
-            Some(Some(done)) => return done.clone(),
-            Some(None) => {
-                self.error(
-                    Diagnostic::error(
-                        Code::PoolNesting,
-                        at(source, net.name),
-                        format!("the net `{name}` contains itself"),
-                    )
-                    .help("take it out of the nets that it lists"),
-                );
-                return Vec::new();
-            }
-            None => {}
-        }
-        self.names.nets.insert(name, None);
-        let mut prefixes = Vec::new();
-        for item in &net.items {
-            prefixes.extend(self.net_item(source, item));
-        }
-        // Many nets of nets must not multiply: what is covered twice is kept once.
-        let prefixes = aggregate(prefixes);
-        self.names.nets.insert(name, Some(prefixes.clone()));
-        prefixes
-    }
-
-    /// The prefixes of one item of a net, of `from`, or of a destination.
+    /// The prefixes of one item of `from`, or of a destination.
     pub fn net_item(&mut self, source: SourceId, item: &NetItem) -> Vec<IpNet> {
+        self.check_net_item(source, item);
         let span = match item {
             NetItem::Prefix(prefix) => return vec![prefix.value],
             NetItem::Name(span) => *span,
         };
+        let name = self.text(source, span);
+        match self.names.get(name) {
+            Some((_, Declaration::Host(host))) => {
+                Family::ALL.iter().filter_map(|&family| *host.addresses.get(family)).map(IpNet::from).collect()
+            }
+            Some((_, Declaration::Net(..))) => self.flatten(name),
+            Some((_, Declaration::Pool(..))) | None => Vec::new(),
+        }
+    }
+
+    /// Checks the name of an item.
+    pub fn check_net_item(&mut self, source: SourceId, item: &NetItem) {
+        let NetItem::Name(span) = *item else { return };
         let loc = at(source, span);
         let name = self.text(source, span);
         match self.names.get(name).cloned() {
-            Some((_, Declaration::Host(host))) => {
-                self.check_host(&host);
-                Family::ALL.iter().filter_map(|&family| *host.addresses.get(family)).map(IpNet::from).collect()
-            }
-            Some((_, Declaration::Net(source, net))) => self.net(name, source, net),
-            Some((declared, Declaration::Pool(..))) => {
-                self.error(
-                    Diagnostic::error(
-                        Code::UnknownName,
-                        loc,
-                        format!("`{name}` is a pool; a host or a net is needed here"),
-                    )
-                    .label(declared, "declared here"),
-                );
-                Vec::new()
-            }
+            Some((_, Declaration::Host(host))) => self.check_host(&host),
+            Some((_, Declaration::Net(..))) => {}
+            Some((declared, Declaration::Pool(..))) => self.error(
+                Diagnostic::error(
+                    Code::UnknownName,
+                    loc,
+                    format!("`{name}` is a pool; a host or a net is needed here"),
+                )
+                .label(declared, "declared here")
+                .help("a pool is a list of backends; list the same hosts in a `net`"),
+            ),
             None => {
-                let error = unknown_name(self, loc, "the host or net");
+                let is_net = |declaration: &Declaration<'_>| !matches!(declaration, Declaration::Pool(..));
+                let error = self.unknown_name(loc, "the host or net", is_net);
                 self.error(error);
-                Vec::new()
             }
         }
     }
