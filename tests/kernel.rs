@@ -19,6 +19,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests read files and the environment")]
 #![cfg(target_os = "linux")]
 
+#[path = "kernel/algorithms.rs"]
+mod algorithms;
 #[path = "kernel/available.rs"]
 mod available;
 #[path = "kernel/bytecode.rs"]
@@ -27,10 +29,16 @@ mod bytecode;
 mod case;
 #[path = "kernel/datagram.rs"]
 mod datagram;
+#[path = "kernel/drained.rs"]
+mod drained;
+#[path = "kernel/generated.rs"]
+mod generated;
 #[path = "kernel/handwritten.rs"]
 mod handwritten;
 #[path = "kernel/harness.rs"]
 mod harness;
+#[path = "kernel/hashing.rs"]
+mod hashing;
 #[path = "kernel/listen.rs"]
 mod listen;
 #[path = "kernel/model.rs"]
@@ -39,10 +47,20 @@ mod model;
 mod namespace;
 #[path = "kernel/net.rs"]
 mod net;
+#[path = "kernel/options.rs"]
+mod options;
+#[path = "kernel/overlap.rs"]
+mod overlap;
+#[path = "kernel/ports.rs"]
+mod ports;
+#[path = "kernel/script.rs"]
+mod script;
 #[path = "kernel/sctp.rs"]
 mod sctp;
 #[path = "kernel/server.rs"]
 mod server;
+#[path = "kernel/sharing.rs"]
+mod sharing;
 #[path = "kernel/smoke.rs"]
 mod smoke;
 #[path = "kernel/stats.rs"]

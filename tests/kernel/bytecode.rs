@@ -58,8 +58,7 @@ fn in_order(output: &str) -> String {
         } else if !line.is_empty() {
             // A rule's head is family, table, chain, then handles; a set's or a chain's line says it all.
             let words: Vec<&str> = line.split(' ').collect();
-            let is_family = matches!(words[0], "ip" | "ip6" | "inet" | "arp" | "bridge" | "netdev");
-            let is_rule = is_family && words.get(1) != Some(&"(null)");
+            let is_rule = is_family(words[0]) && words.get(1) != Some(&"(null)");
             current = if is_rule { words[..words.len().min(3)].join(" ") } else { line.to_owned() };
             objects.entry(current.clone()).or_default().push(String::new());
         }
@@ -69,10 +68,20 @@ fn in_order(output: &str) -> String {
         if head.starts_with("__") {
             // Anonymous sets have no name to go by.
             parts.sort_unstable();
+        } else if !is_family(head.split(' ').next().unwrap_or_default()) {
+            // JSON input may spread the elements of one set over several messages.
+            let mut elements: Vec<String> =
+                parts.iter().flat_map(|part| part.lines()).map(|element| format!("{element}\n")).collect();
+            elements.sort_unstable();
+            parts = vec![elements.concat()];
         }
         text += &format!("{head}\n{}", parts.join("  -\n"));
     }
     text
+}
+
+fn is_family(word: &str) -> bool {
+    matches!(word, "ip" | "ip6" | "inet" | "arp" | "bridge" | "netdev")
 }
 
 #[cfg(test)]

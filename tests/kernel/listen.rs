@@ -1,7 +1,14 @@
 //! Every form of LISTEN: which destinations, ports and protocols a statement is for.
 
-use crate::case::check;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use nix::net::if_::if_nametoindex;
+
+use crate::available::tool;
+use crate::case::{check, with_hosts};
 use crate::lab;
+use crate::net::{Host, Lab};
+use crate::target::Target;
 
 #[test]
 fn a_service_without_destination_takes_the_addresses_of_this_machine_and_no_others() {
@@ -136,4 +143,58 @@ fn a_program_of_one_family_loads_for_that_family() {
          tcp,udp,sctp client > ROUTED6:80 = refused
          tcp client > ROUTED4:80 = nowhere",
     );
+}
+
+/// Sees datagrams to b1 behind the nat hook; one that was sent to many machines is never forwarded.
+const WATCH: &str = "\
+table inet watch {
+    chain prerouting {
+        type filter hook prerouting priority -50
+        ip daddr 10.9.1.11 udp dport 53 counter
+        ip6 daddr fd09:1::11 udp dport 53 counter
+    }
+}
+";
+
+/// Sends a datagram to port 53 of each address from the client; returns how many of each family went to b1.
+fn watched(lab: &Lab, destinations: &[&str]) -> [u64; 2] {
+    lab.run_ok(Host::Balancer, tool("nft").args(["-f", "-"]), WATCH).expect("a table beside ours");
+    lab.enter(Host::Client, || {
+        let scope = if_nametoindex("eth0").expect("the client's interface");
+        for destination in destinations {
+            let (from, to): (IpAddr, SocketAddr) = match destination.parse().expect("an address") {
+                IpAddr::V4(to) => (Host::Client.address(false), (to, 53).into()),
+                IpAddr::V6(to) => (Host::Client.address(true), SocketAddrV6::new(to, 53, 0, scope).into()),
+            };
+            let socket = UdpSocket::bind((from, 0)).expect("a free port");
+            socket.set_broadcast(true).expect("a new socket");
+            socket.send_to(b"?", to).unwrap_or_else(|error| panic!("a datagram to {to}: {error}"));
+        }
+    });
+    let listing =
+        lab.run_ok(Host::Balancer, tool("nft").args(["list", "table", "inet", "watch"]), "").expect("a listing");
+    let counts: Vec<u64> =
+        listing.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect();
+    counts.try_into().expect("two counters")
+}
+
+#[test]
+fn a_star_leaves_multicast_and_broadcast_out() {
+    let Some(lab) = lab!() else { return };
+    if !lab.targets().any(|target| target == Target::Nft) {
+        return;
+    }
+    let many = ["224.0.0.251", "239.1.2.3", "10.9.0.255", "255.255.255.255", "ff02::fb", "ff05::1:3", "ff0e::1"];
+    let star = with_hosts("balance udp *:53 -> b1\nbalance udp local:53 as own -> b1\n");
+    let prefixes =
+        with_hosts("net many = 224.0.0.0/4, 10.9.0.255, 255.255.255.255, ff00::/8\nbalance udp many:53 -> b1\n");
+    for target in lab.targets() {
+        lab.install(target, &star).expect("a correct program");
+        assert_eq!(watched(&lab, &many), [0, 0], "{target}");
+        lab.install(target, &star).expect("a correct program");
+        assert_eq!(watched(&lab, &["203.0.113.10", "203.0.113.30", "2001:db8:ffff::20"]), [2, 1], "{target}");
+        // A prefix means each of its addresses, and shows that the datagrams above arrive.
+        lab.install(target, &prefixes).expect("a correct program");
+        assert_eq!(watched(&lab, &many), [4, 3], "{target}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
+use lbc::diagnostic::Diagnostic;
 use lbc::ir::Config;
 use lbc::ir::hash::Hash6;
 use lbc::ir::share::Share;
@@ -38,17 +39,21 @@ pub struct Attempt {
 impl Model {
     /// Reads and checks a program of one file.
     pub fn of(text: &str) -> Self {
+        Self::try_of(text).unwrap_or_else(|errors| panic!("{errors:#?}\n{text}"))
+    }
+
+    /// As [`Model::of`], for programs that may be wrong.
+    pub fn try_of(text: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut program = Program::default();
         let id = program.sources.add(Source::new("test.lb", "test.lb", text));
         let (file, errors) = lbc::file::parse(program.sources.get(id), id);
-        assert!(errors.is_empty(), "{errors:#?}\n{text}");
+        if !errors.is_empty() {
+            return Err(errors);
+        }
         let items = file.items.len();
         program.files.push(file);
         (0..items).for_each(|index| program.push_order(id, index));
-        match lbc::resolve::resolve(&program) {
-            Ok(config) => Self { config },
-            Err(errors) => panic!("{errors:#?}\n{text}"),
-        }
+        lbc::resolve::resolve(&program).map(|config| Self { config })
     }
 
     /// Everything that may become of a connection, with its share.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -19,6 +20,9 @@ use crate::traffic::{Outcome, Probe};
 
 /// The common header and one INIT chunk without parameters.
 const INIT_LENGTH: usize = 32;
+
+/// The last initiate tag. Every raw socket of a host hears the INITs of all probes, also of those at the same time.
+static TAG: AtomicU32 = AtomicU32::new(0);
 
 /// Sends the INITs of a probe, window by window, and says where each arrived.
 pub fn send_inits(probe: &Probe<'_>) -> Vec<Outcome> {
@@ -60,7 +64,7 @@ struct Sender<'probe> {
 impl Sender<'_> {
     fn start(&mut self, index: usize) -> Flight {
         let port = self.probe.port();
-        let tag = u32::try_from(index + 1).expect("fewer than 2^32 probes");
+        let tag = TAG.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let sent = self.send(self.probe.source_of(index), port, tag);
         let outcome = sent.err().map(|error| match error {
             Errno::ECONNREFUSED => Outcome::Refused,

@@ -70,6 +70,9 @@ impl Target {
         let target: &[&str] = match self {
             Self::Nft => &["--target", "nft"],
             Self::NftJson => &["--target", "nft-json"],
+            Self::IptablesNft | Self::IptablesLegacy if arguments.contains(&"--family") => {
+                &["--target", "iptables", "--format", "restore"]
+            }
             Self::IptablesNft | Self::IptablesLegacy => {
                 &["--target", "iptables", "--format", "restore", "--family", "both"]
             }
@@ -170,6 +173,21 @@ impl Lab {
             self.run_ok(Host::Balancer, &mut command, &rules.text)?;
         }
         Ok(())
+    }
+
+    /// Loads restore text with the tool of one family only.
+    pub fn load_family(&self, rules: &Rules, ipv6: bool) -> Result<(), Trouble> {
+        self.note_use(rules.target);
+        let mut loader = rules.target.loaders().remove(usize::from(ipv6));
+        self.run_ok(Host::Balancer, &mut loader, &rules.text).map(drop)
+    }
+
+    /// Runs `iptables` or `ip6tables` of a target's variant.
+    pub fn iptables(&self, target: Target, ipv6: bool, arguments: &[&str]) -> Result<String, Trouble> {
+        self.note_use(target);
+        let variant = target.variant().expect("only iptables has this tool");
+        let name = format!("{}-{variant}", FAMILIES[usize::from(ipv6)]);
+        self.run_ok(Host::Balancer, tool(&name).args(arguments), "")
     }
 
     /// Empties the balancer: all rules, all connections, all address sets.

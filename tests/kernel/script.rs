@@ -1,0 +1,157 @@
+//! `--format script`: install, replace, remove, and nothing else.
+
+use crate::case::{failures, with_hosts};
+use crate::lab;
+use crate::net::Lab;
+use crate::sharing::loaded;
+use crate::target::{Rules, Target};
+
+const FIRST: &str = "\
+balance tcp,udp vip:80 as kept by round-robin output -> b1, b2
+balance tcp vip:81 as going -> b1 weight 0
+balance tcp,udp 8000-8003 as gate from 10.20.0.0/16, 10.9.0.0/24, fd20::/64 else drop -> b1:9000-9003, b2
+balance tcp 443 as hash by source-hash -> b1, b2, b3
+";
+
+const SECOND: &str = "\
+balance tcp,udp vip:80 as kept by round-robin -> b1, b3:8080
+balance tcp vip:443 as coming -> b3
+";
+
+fn script(target: Target, program: &str, arguments: &[&str]) -> Rules {
+    target.compile_script(&with_hosts(program), arguments).expect("a correct program")
+}
+
+fn run(lab: &Lab, script: &Rules, arguments: &[&str]) {
+    lab.run_script(script, arguments).unwrap_or_else(|trouble| panic!("{}: {trouble}", script.target));
+}
+
+/// A rule of the administrator's in every built-in chain that we hook, and a chain with a name like ours.
+fn foreign(lab: &Lab, target: Target) {
+    for ipv6 in [false, true] {
+        for rule in [
+            "-t nat -N LBC-MINE",
+            "-t nat -A LBC-MINE -p tcp --dport 4 -j ACCEPT",
+            "-t nat -A PREROUTING -p tcp --dport 1 -j ACCEPT",
+            "-t nat -A PREROUTING -j LBC-MINE",
+            "-t nat -A OUTPUT -p tcp --dport 2 -j ACCEPT",
+            "-t filter -A INPUT -p tcp --dport 3 -j ACCEPT",
+        ] {
+            let arguments: Vec<&str> = ["-w", "5"].into_iter().chain(rule.split(' ')).collect();
+            lab.iptables(target, ipv6, &arguments).expect("a rule of the administrator's");
+        }
+    }
+}
+
+fn iptables(lab: &Lab) -> impl Iterator<Item = Target> + use<> {
+    lab.targets().filter(|target| target.is_iptables())
+}
+
+#[test]
+fn installing_twice_is_installing_once_and_removing_leaves_what_was_there() {
+    let Some(lab) = lab!() else { return };
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let before = loaded(&lab, target);
+        let script = script(target, FIRST, &[]);
+        run(&lab, &script, &[]);
+        let once = loaded(&lab, target);
+        run(&lab, &script, &["install"]);
+        assert_eq!(loaded(&lab, target), once, "{target}");
+        let failures = failures(
+            &lab,
+            target,
+            FIRST,
+            "tcp client > LOCAL:80 = seq b1:80 b2:80
+             tcp lb > LOCAL:80 = seq b1:80
+             tcp client > LOCAL:81 = refused
+             tcp client > LOCAL4:8001 = any b1:9001 b2:8001
+             tcp client > LOCAL6:8001 = dropped
+             tcp client@20.1 > LOCAL6:8001 = any b1:9001 b2:8001",
+        );
+        assert!(failures.is_empty(), "\n{failures}");
+        run(&lab, &script, &["remove"]);
+        assert_eq!(loaded(&lab, target), before, "{target}");
+        run(&lab, &script, &["remove"]);
+        assert_eq!(loaded(&lab, target), before, "{target}");
+    }
+}
+
+#[test]
+fn checking_changes_nothing() {
+    let Some(lab) = lab!() else { return };
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let before = loaded(&lab, target);
+        run(&lab, &script(target, FIRST, &[]), &["check"]);
+        assert_eq!(loaded(&lab, target), before, "{target}");
+        assert!(lab.run_script(&script(target, FIRST, &[]), &["nonsense"]).is_err(), "{target}");
+        assert_eq!(loaded(&lab, target), before, "{target}");
+    }
+}
+
+#[test]
+fn a_changed_program_leaves_nothing_of_the_old_one() {
+    let Some(lab) = lab!() else { return };
+    for target in iptables(&lab) {
+        for (old, new) in [(FIRST, SECOND), (SECOND, FIRST), (FIRST, "balance udp 203.0.113.10:53 -> b1\n")] {
+            lab.clear().expect("the balancer can be emptied");
+            foreign(&lab, target);
+            run(&lab, &script(target, new, &[]), &[]);
+            let fresh = loaded(&lab, target);
+            lab.clear().expect("the balancer can be emptied");
+            foreign(&lab, target);
+            run(&lab, &script(target, old, &[]), &[]);
+            run(&lab, &script(target, new, &[]), &[]);
+            assert_eq!(loaded(&lab, target), fresh, "{target}\n{old}\n{new}");
+        }
+        lab.clear().expect("the balancer can be emptied");
+        run(&lab, &script(target, FIRST, &[]), &[]);
+        run(&lab, &script(target, SECOND, &[]), &[]);
+        let failures = failures(
+            &lab,
+            target,
+            SECOND,
+            "tcp client > LOCAL:80 = seq b1:80 b3:8080
+             tcp client > LOCAL:443 = b3:443
+             tcp client > LOCAL:81 OTHER:443 LOCAL:8000 = lb:=
+             tcp lb > LOCAL:80 = lb:80",
+        );
+        assert!(failures.is_empty(), "\n{failures}");
+    }
+}
+
+#[test]
+fn instances_leave_each_other_alone() {
+    let Some(lab) = lab!() else { return };
+    let other = "balance tcp other:80 by round-robin output -> b2, b1:8080\nbalance tcp other:81 -> b1 weight 0\n";
+    let flows_of_other = "tcp client > OTHER:80 = seq b2:80 b1:8080\n tcp client > OTHER:81 = refused";
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let nothing = loaded(&lab, target);
+        let default = script(target, FIRST, &[]);
+        let named = script(target, other, &["--instance", "a"]);
+        run(&lab, &named, &[]);
+        let only_named = loaded(&lab, target);
+        run(&lab, &default, &[]);
+        run(&lab, &named, &[]);
+        let found = failures(&lab, target, other, flows_of_other);
+        assert!(found.is_empty(), "\n{found}");
+        let found =
+            failures(&lab, target, FIRST, "tcp client > LOCAL:80 = seq b1:80\n tcp client > LOCAL:81 = refused");
+        assert!(found.is_empty(), "\n{found}");
+        run(&lab, &default, &["remove"]);
+        assert_eq!(loaded(&lab, target), only_named, "{target}");
+        let found = failures(&lab, target, other, "tcp client > OTHER:81 = refused");
+        assert!(found.is_empty(), "\n{found}");
+        run(&lab, &default, &[]);
+        run(&lab, &named, &["remove"]);
+        let found = failures(&lab, target, FIRST, "tcp client > LOCAL:81 = refused");
+        assert!(found.is_empty(), "\n{found}");
+        run(&lab, &default, &["remove"]);
+        assert_eq!(loaded(&lab, target), nothing, "{target}");
+    }
+}
