@@ -7,7 +7,9 @@ use crate::keyword;
 use crate::print::Printer;
 use crate::source::{Source, SourceId, Span};
 use crate::statement::{self, Item};
-use crate::syntax::{Errors, In, MAX_ERRORS, SyntaxError, comments, expected, next_statement, recover, statement_end};
+use crate::syntax::{
+    Errors, In, MAX_ERRORS, SyntaxError, comments, expected, go_on, next_statement, recover, statement_end,
+};
 
 /// The statements of a file, in order. Where it has errors, those that could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,17 +69,27 @@ fn item<'a>(begin: In<'a>, file: &mut File) -> In<'a> {
         begin.count_node()?;
         Ok((rest, item))
     });
-    match parsed {
+    let error = match parsed {
         Ok((rest, Some(item))) => {
             file.items.push(Item { broken: errors.count() > before, ..item });
             return rest;
         }
-        Ok((_, None)) => {}
-        Err(Err::Failure(problem)) => problem.record(errors),
-        Err(Err::Error(_) | Err::Incomplete(_)) => errors.record(expected(begin, "a statement")),
+        Ok((rest, None)) => {
+            file.broken.extend(statement::declared_name(begin));
+            return rest;
+        }
+        Err(error) => error,
+    };
+    match error {
+        Err::Failure(problem) => problem.record(errors),
+        Err::Error(_) | Err::Incomplete(_) => errors.record(expected(begin, "a statement")),
     }
     file.broken.extend(statement::declared_name(begin));
-    statement_end(begin, keyword::role)
+    // Of a file that is read no further, no end of the statement need be found.
+    match go_on(begin) {
+        Ok(()) => end(begin),
+        Err(_) => begin,
+    }
 }
 
 fn diagnostic(error: SyntaxError, source: SourceId) -> Diagnostic {

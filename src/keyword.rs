@@ -54,9 +54,15 @@ pub fn all() -> impl Iterator<Item = &'static str> {
     [STATEMENTS, OPTIONS, PROTOCOLS, ATTRIBUTES, INNER].into_iter().flatten().copied()
 }
 
+/// The longest reserved word, in bytes.
+const MAX_BYTES: usize = 15;
+
 /// Whether a word may not be a name.
 pub fn is_reserved(word: &str) -> bool {
-    all().any(|reserved| reserved == word)
+    // Most names are told by their length or first letter.
+    (2..=MAX_BYTES).contains(&word.len())
+        && word.starts_with(|c: char| c.is_ascii_lowercase())
+        && all().any(|it| it == word)
 }
 
 /// Whether a word starts a statement.
@@ -66,15 +72,31 @@ pub fn is_statement(word: &str) -> bool {
 
 /// Whether a word starts an option of `balance`, or the `else` behind one.
 pub fn is_option(word: &str) -> bool {
-    word == "else" || OPTIONS.contains(&word)
+    word.len() > 1 && (word == "else" || OPTIONS.contains(&word))
 }
 
 /// What the first word of a line says about the line before it.
 pub fn role(word: &str) -> Role {
     match word {
+        _ if !is_reserved(word) => Role::Other,
         _ if is_statement(word) => Role::Statement,
         // A line may start with a protocol because `balance` was forgotten.
-        _ if is_reserved(word) && !PROTOCOLS.contains(&word) => Role::Part,
-        _ => Role::Other,
+        _ if PROTOCOLS.contains(&word) => Role::Other,
+        _ => Role::Part,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_reserved_once_and_no_more_than_that() {
+        assert!(all().all(is_reserved));
+        assert_eq!(all().map(str::len).max(), Some(MAX_BYTES));
+        let mut words: Vec<&str> = all().collect();
+        words.sort_unstable();
+        assert!(words.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(["", "a", "Host", "hosts", "max_connections"].iter().all(|word| !is_reserved(word)));
     }
 }

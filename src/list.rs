@@ -7,8 +7,8 @@ use crate::keyword;
 use crate::print::Printer;
 use crate::source::Span;
 use crate::syntax::{
-    Abort, In, Parsed, Role, SyntaxError, already_reported, breaks0, comma, element_end, expected, go_on, recover,
-    symbol, word,
+    Abort, In, Parsed, Role, SyntaxError, already_reported, breaks0, comma, element_end, element_end_or, expected,
+    go_on, recover, symbol, word,
 };
 
 /// How a list reads its elements.
@@ -73,7 +73,7 @@ pub fn plain<'a, T>(
     what: &'static str,
 ) -> Parsed<'a, Vec<T>> {
     // An option keyword ends a wrong element too, so that what follows the list is still checked.
-    plain_until(start, item, what, |i| element_end(i, keyword::is_option))
+    plain_until(start, item, what, |i| element_end_or(i, Some(keyword::is_option)))
 }
 
 /// As [`plain`]; `stop` says where parsing goes on after a wrong element.
@@ -116,7 +116,7 @@ pub fn braced<'a, T>(
     item: impl FnMut(In<'a>) -> Parsed<'a, T>,
     what: &'static str,
 ) -> Parsed<'a, Vec<T>> {
-    let mut element = Element { item, what, stop: |i| element_end(i, |_| false) };
+    let mut element = Element { item, what, stop: element_end };
     let mut list = Vec::new();
     let (i, ()) = symbol('{')(open)?;
     let (mut i, ()) = breaks0(i)?;
@@ -165,7 +165,7 @@ fn separator<'a, T, F: FnMut(In<'a>) -> Parsed<'a, T>>(
     let next = match i.first() {
         _ if another => i,
         b';' => i.skip(1),
-        _ => (element.stop)(i.skip_char()),
+        _ => element_end(i.skip_char()),
     };
     match breaks0(next)? {
         (i, ()) if i.first() == b',' => comma(i).map(|(i, comma)| (i, Some(comma))),

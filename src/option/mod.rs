@@ -18,7 +18,7 @@ use crate::keyword;
 use crate::list::twice;
 use crate::print::Printer;
 use crate::source::Span;
-use crate::syntax::{In, Parsed, at_end, blank0, element_end, expected, keyword as this_word, recover, word};
+use crate::syntax::{In, Parsed, at_end, blank0, element_end_or, expected, go_on, keyword as this_word, recover, word};
 
 use by::By;
 use from::From;
@@ -109,6 +109,7 @@ pub fn options<'a>(mut i: In<'a>, what: &'static str) -> Parsed<'a, Vec<BalanceO
             ),
             None => at.push(&mut list, parsed)?,
         }
+        go_on(at)?;
     }
 }
 
@@ -141,7 +142,7 @@ fn no_option<'a, T>(i: In<'a>, what: &str) -> Parsed<'a, T> {
 /// The next option keyword, arrow or end of the statement on this line: where parsing goes on after a wrong option.
 fn next_option(mut i: In<'_>) -> In<'_> {
     loop {
-        i = element_end(i, |word| keyword::OPTIONS.contains(&word));
+        i = element_end_or(i, Some(|word| word.len() > 1 && keyword::OPTIONS.contains(&word)));
         match i.first() {
             b',' | b'}' => i = i.skip(1),
             _ => return i,

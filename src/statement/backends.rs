@@ -75,7 +75,7 @@ pub fn backends(start: In<'_>) -> Parsed<'_, Backends> {
 const BACKEND: &str = "a backend (`HOST:PORT`, a pool, or `:PORT`)";
 
 fn element<'a>() -> Element<'a, fn(In<'a>) -> Parsed<'a, Backend>> {
-    Element { item: backend, what: BACKEND, stop: |i| element_end(i, |_| false) }
+    Element { item: backend, what: BACKEND, stop: element_end }
 }
 
 /// Backends with commas between them.
@@ -145,7 +145,7 @@ fn separator<'a>(mut i: In<'a>, open: In<'a>) -> Parsed<'a, Option<Span>> {
             _ => error.maybe_help(near_keyword(next, keyword::ATTRIBUTES)),
         });
         go_on(next)?;
-        i = if next.first() == b',' { next } else { element_end(next.skip_char(), |_| false) };
+        i = if next.first() == b',' { next } else { element_end(next.skip_char()) };
     }
 }
 

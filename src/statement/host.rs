@@ -23,7 +23,7 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Host> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
     let (at, ()) = equals(i)?;
-    let (i, addresses) = plain_until(at, address, "an address", |i| element_end(i, |_| false))?;
+    let (i, addresses) = plain_until(at, address, "an address", element_end)?;
     Ok((i, Host { name, addresses, list: at.span_to(i) }))
 }
 

@@ -52,7 +52,7 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Net> {
     let (i, _) = blank0(i)?;
     let (i, name) = new_name(i)?;
     let (at, ()) = equals(i)?;
-    let (i, items) = plain_until(at, net_item, "an address, a prefix, a host or a net", |i| element_end(i, |_| false))?;
+    let (i, items) = plain_until(at, net_item, "an address, a prefix, a host or a net", element_end)?;
     Ok((i, Net { name, items, list: at.span_to(i) }))
 }
 

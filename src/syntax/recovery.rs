@@ -2,7 +2,7 @@
 
 use nom::Parser;
 
-use super::{Abort, In, Parsed, Problem, already_reported, breaks_len, is_word_byte, line_end, run_len, word};
+use super::{Abort, In, Parsed, Problem, already_reported, breaks_len, line_end, run_len, word};
 
 /// Runs `parser`; a user error in it is recorded and `skip` says where to go on.
 ///
@@ -56,56 +56,68 @@ pub fn statement_end<'a>(i: In<'a>, role: fn(&str) -> Role) -> In<'a> {
             b';' if depth == 0 => break,
             b'\n' => {
                 len = breaks_len(&bytes[at..]);
-                let next = i.skip(at + len);
-                let role = word(next).map_or(Role::Other, |(_, word)| role(word.rest));
-                let part = role == Role::Part
-                    || next.rest.starts_with("->")
-                    || matches!(next.first(), b',' | b'{' | b'}' | b'=');
-                if role == Role::Statement || (depth == 0 && !goes_on && !part) {
+                let role = line_role(i, at + len, role);
+                if role == Role::Statement || (depth == 0 && !goes_on && role == Role::Other) {
                     break;
                 }
             }
             b',' | b'=' => goes_on = true,
             b'-' if bytes.get(at + 1) == Some(&b'>') => (goes_on, len) = (true, 2),
-            _ => {
-                goes_on = false;
-                match byte {
-                    b'{' => depth += 1,
-                    b'}' => depth = depth.saturating_sub(1),
-                    b'"' => len = string_len(&bytes[at..]),
-                    _ => {}
-                }
-            }
+            b'{' => (goes_on, depth) = (false, depth + 1),
+            b'}' => (goes_on, depth) = (false, depth.saturating_sub(1)),
+            b'"' => (goes_on, len) = (false, string_len(&bytes[at..])),
+            _ => (goes_on, len) = (false, 1 + run_len(&bytes[at + 1..], is_plain)),
         }
         at += len;
     }
-    // Everything but ASCII is stepped over byte by byte; the stops are ASCII, so `at` is a boundary.
     i.skip(at)
 }
 
-/// The end of the list element that `i` stands in: `,`, `}`, newline, `;`, comment or `->`, or where `stop` says so
-/// of a word. What stands in braces of its own belongs to the element.
-pub fn element_end<'a>(i: In<'a>, stop: fn(&str) -> bool) -> In<'a> {
+/// What starts at `at`, the start of a line, says about the line before it.
+fn line_role(i: In<'_>, at: usize, role: fn(&str) -> Role) -> Role {
+    match i.rest.as_bytes()[at..] {
+        [b',' | b'{' | b'}' | b'=', ..] | [b'-', b'>', ..] => Role::Part,
+        [b, ..] if b.is_ascii_lowercase() => word(i.skip(at)).map_or(Role::Other, |(_, word)| role(word.rest)),
+        _ => Role::Other,
+    }
+}
+
+/// Whether a byte means nothing to recovery. All bytes of characters that are not ASCII are plain, so that every stop is
+/// at a character.
+fn is_plain(b: u8) -> bool {
+    b > b'=' && b != b'{' && b != b'}'
+}
+
+/// The end of the list element that `i` stands in: `,`, `}`, newline, `;`, comment or `->`. What stands in braces of its
+/// own belongs to the element.
+pub fn element_end(i: In<'_>) -> In<'_> {
+    element_end_or(i, None)
+}
+
+/// As [`element_end`], but a word that `stop` knows ends the element too.
+pub fn element_end_or<'a>(i: In<'a>, stop: Option<fn(&str) -> bool>) -> In<'a> {
     let bytes = i.rest.as_bytes();
     let (mut at, mut depth) = (0, 0usize);
     while let Some(&byte) = bytes.get(at) {
         let mut len = 1;
         match byte {
             b'\n' | b';' | b'#' => break,
-            b',' if depth == 0 => break,
-            b'}' if depth == 0 => break,
+            b',' | b'}' if depth == 0 => break,
             b'-' if bytes.get(at + 1) == Some(&b'>') => break,
             b'{' => depth += 1,
             b'}' => depth -= 1,
             b'"' => len = string_len(&bytes[at..]),
-            _ if byte.is_ascii_alphabetic() => {
+            _ if byte.is_ascii_alphabetic() && stop.is_some() => {
                 let Ok((_, word)) = word(i.skip(at)) else { break };
-                if depth == 0 && stop(word.rest) {
+                if depth == 0 && stop.is_some_and(|stop| stop(word.rest)) {
                     break;
                 }
                 len = word.rest.len();
             }
-            _ if is_word_byte(byte) => len = run_len(&bytes[at..], is_word_byte),
+            // Letters behind a digit are no word of their own.
+            _ if byte.is_ascii_digit() || byte == b'_' => {
+                len += run_len(&bytes[at + 1..], |b| b.is_ascii_alphanumeric() || b == b'_');
+            }
             _ => {}
         }
         at += len;
@@ -115,8 +127,9 @@ pub fn element_end<'a>(i: In<'a>, stop: fn(&str) -> bool) -> In<'a> {
 
 /// The length of a closed string at the start of `bytes`; 1, the quote alone, where it is not closed on its line.
 pub(super) fn string_len(bytes: &[u8]) -> usize {
-    match bytes[1..].iter().position(|b| matches!(b, b'"' | b'\n')) {
-        Some(len) if bytes[len + 1] == b'"' => len + 2,
+    let len = 1 + run_len(&bytes[1..], |b| b != b'"' && b != b'\n');
+    match bytes.get(len) {
+        Some(b'"') => len + 1,
         Some(_) | None => 1,
     }
 }
