@@ -1,18 +1,19 @@
 //! `lbc compile`
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::{Config, Family};
+use crate::ir::Family;
 use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Instance, Options, nft};
 
 use super::input::{Declarations, Input};
-use super::output::{print, print_diff, replace};
+use super::output::{print_diff, print_with, replace};
 use super::render::{Stream, report};
 use super::{Exit, Failure, Global};
 
@@ -92,15 +93,21 @@ impl Compile {
         let compiled = self.compile(&program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
         let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
         report(global, Stream::Err, &program.sources, diagnostics)?;
-        let Ok(text) = compiled else { return Ok(Exit::Findings) };
-        if let Some(path) = &self.check {
-            return compare(path, &text);
-        }
-        match &self.output {
-            Some(path) => replace(path, &text)?,
-            None => print(&text)?,
-        }
-        Ok(Exit::Clean)
+        let Ok(rules) = compiled else { return Ok(Exit::Findings) };
+        let exit = match (&self.check, &self.output) {
+            (Some(path), _) => compare(path, &rules.text())?,
+            (None, Some(path)) => {
+                replace(path, &rules.text())?;
+                Exit::Clean
+            }
+            (None, None) => {
+                print_with(|to| rules.print(to))?;
+                Exit::Clean
+            }
+        };
+        // The process ends here: handing a million small pieces back to the allocator first would only take time.
+        std::mem::forget((program, rules));
+        Ok(exit)
     }
 
     /// Options that belong to one target are errors with another: nothing is ignored in silence.
@@ -121,28 +128,31 @@ impl Compile {
         Ok(())
     }
 
-    /// The whole output, or every error.
-    fn compile(&self, program: &Program, syntax: Vec<Diagnostic>) -> Result<Vec<u8>, Vec<Diagnostic>> {
+    /// The rules of the target, or every error.
+    fn compile(&self, program: &Program, syntax: Vec<Diagnostic>) -> Result<Rules, Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
         let options = Options { instance: self.instance.clone() };
-        let mut text = Vec::new();
-        let printed = match self.target {
-            Target::Iptables => self.iptables(&config, &options, &mut text)?,
-            Target::Nft => nft::lower(&config, &options)?.print_text(&mut text),
-            Target::NftJson => nft::lower(&config, &options)?.print_json(&mut text),
+        let rules = match self.target {
+            Target::Iptables => {
+                let rules = iptables::lower(&config, &options)?;
+                let families = self.families(&rules);
+                match (self.format, self.hooks) {
+                    (Some(Format::Script), _) => Rules::Script(rules, families),
+                    (Some(Format::Restore) | None, Some(HooksArg::Skip)) => Rules::Restore(rules, families, Hooks::Skip),
+                    (Some(Format::Restore) | None, Some(HooksArg::Include) | None) => {
+                        Rules::Restore(rules, families, Hooks::Include)
+                    }
+                }
+            }
+            Target::Nft => Rules::Nft(nft::lower(&config, &options)?),
+            Target::NftJson => Rules::NftJson(nft::lower(&config, &options)?),
         };
-        printed.expect("memory takes every write");
-        Ok(text)
+        std::mem::forget(config);
+        Ok(rules)
     }
 
-    fn iptables(
-        &self,
-        config: &Config,
-        options: &Options,
-        text: &mut Vec<u8>,
-    ) -> Result<std::io::Result<()>, Vec<Diagnostic>> {
-        let rules = iptables::lower(config, options)?;
-        let families = match self.family {
+    fn families(&self, rules: &iptables::Ruleset) -> Families {
+        match self.family {
             Some(FamilyArg::Ipv4) => Families::One(Family::V4),
             Some(FamilyArg::Ipv6) => Families::One(Family::V6),
             Some(FamilyArg::Both) => Families::Both,
@@ -150,15 +160,33 @@ impl Compile {
                 [only] => Families::One(*only),
                 [..] => Families::Both,
             },
-        };
-        let hooks = match self.hooks {
-            Some(HooksArg::Skip) => Hooks::Skip,
-            Some(HooksArg::Include) | None => Hooks::Include,
-        };
-        Ok(match self.format {
-            Some(Format::Script) => iptables::print_script(&rules, families, text),
-            Some(Format::Restore) | None => iptables::print_restore(&rules, families, hooks, text),
-        })
+        }
+    }
+}
+
+/// What was compiled, ready to be printed.
+enum Rules {
+    Restore(iptables::Ruleset, Families, Hooks),
+    Script(iptables::Ruleset, Families),
+    Nft(nft::Ruleset),
+    NftJson(nft::Ruleset),
+}
+
+impl Rules {
+    fn print(&self, to: &mut impl Write) -> io::Result<()> {
+        match self {
+            Rules::Restore(rules, families, hooks) => iptables::print_restore(rules, *families, *hooks, to),
+            Rules::Script(rules, families) => iptables::print_script(rules, *families, to),
+            Rules::Nft(rules) => rules.print_text(to),
+            Rules::NftJson(rules) => rules.print_json(to),
+        }
+    }
+
+    /// The whole text, for what has to have all of it.
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        self.print(&mut text).expect("memory takes every write");
+        text
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -41,9 +42,20 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
     write(io::stdout().lock(), text)
 }
 
+/// Lets `writer` write to standard output, without a buffer of ours in between.
+pub fn print_with(writer: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<(), Failure> {
+    // `Stdout` looks for line ends in everything it is given; the file behind it does not.
+    let file = io::stdout().as_fd().try_clone_to_owned().map(fs::File::from);
+    finished(file.and_then(|mut file| writer(&mut file)))
+}
+
 /// Writes to a standard stream, and flushes it.
 pub fn write(mut stream: impl Write, text: &[u8]) -> Result<(), Failure> {
-    match stream.write_all(text).and_then(|()| stream.flush()) {
+    finished(stream.write_all(text).and_then(|()| stream.flush()))
+}
+
+fn finished(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write the output: {error}")))
         }

@@ -334,7 +334,7 @@ impl SourceCode for Excerpt {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
-        _: usize,
+        lines_before: usize,
         _: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let holds = |piece: &&Piece| {
@@ -342,6 +342,19 @@ impl SourceCode for Excerpt {
             range.start <= span.offset() && (span.offset() + span.len().min(LONGEST_LABEL as usize) <= range.end)
         };
         let piece = self.pieces.iter().find(holds).ok_or(MietteError::OutOfBounds)?;
+        if lines_before == 0 {
+            // Without context miette asks where the label itself stands, for the line that names the place.
+            let start = span.offset() - piece.span.start as usize;
+            let before = &piece.text[..start];
+            let line = piece.line + before.matches('\n').count();
+            let column = match before.rsplit_once('\n') {
+                Some((_, rest)) => rest.chars().count(),
+                None => piece.column + before.chars().count(),
+            };
+            let end = (start + span.len()).min(piece.text.len());
+            let text = &piece.text.as_bytes()[start..end];
+            return Ok(Box::new(MietteSpanContents::new_named(self.path.clone(), text, *span, line, column, 1)));
+        }
         Ok(Box::new(MietteSpanContents::new_named(
             self.path.clone(),
             piece.text.as_bytes(),

@@ -14,7 +14,7 @@ use super::Context;
 /// The most ports of a shifted range (language section 6).
 const MAX_SHIFTED_PORTS: u32 = 4_096;
 /// The most backends of a whole program: what a machine of 4 GB can hold.
-const MAX_TOTAL_BACKENDS: u64 = 1 << 23;
+const MAX_TOTAL_BACKENDS: u64 = 1 << 22;
 
 /// The listener that a list of backends serves.
 #[derive(Clone, Copy)]

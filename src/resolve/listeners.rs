@@ -8,6 +8,7 @@ use crate::ir::{Destination, Family, From, Interface, On, Service};
 use crate::source::Loc;
 use crate::statement::balance::Protocol;
 
+use super::errors::Errors;
 use super::Context;
 use super::service::cut;
 
@@ -69,10 +70,10 @@ fn interface(interface: &Interface) -> &str {
 /// Everything that two statements may not share.
 type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Option<(bool, &'a [ipnet::IpNet])>);
 
-/// LB012: the same protocol, destination, port, interface and source twice.
-pub fn duplicates(services: &[Service]) -> Vec<Diagnostic> {
+/// LB012: the same protocol, destination, port, interface and source twice. Returns the statements that have it.
+pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
     let mut first: HashMap<Key<'_>, usize> = HashMap::new();
-    let mut errors: Vec<Diagnostic> = Vec::new();
+    let mut reported = HashSet::new();
     for (index, service) in services.iter().enumerate() {
         let mut clash = None;
         for family in Family::ALL.into_iter().filter(|family| service.body(*family).is_some()) {
@@ -90,9 +91,10 @@ pub fn duplicates(services: &[Service]) -> Vec<Diagnostic> {
         }
         if let Some((earlier, protocol, destination, ports)) = clash {
             errors.push(duplicate(&services[earlier], service, earlier == index, protocol, destination, ports));
+            reported.insert(service.loc);
         }
     }
-    errors
+    reported
 }
 
 /// The clients as a key; a `from` that lets everyone in is none.

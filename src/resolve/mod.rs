@@ -2,6 +2,7 @@
 //!
 //! Every phase goes on after an error, so that one run reports them all.
 
+mod errors;
 mod expand;
 mod listeners;
 mod names;
@@ -10,7 +11,7 @@ mod options;
 mod service;
 mod weights;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::diagnostic::{Code, Diagnostic, at, did_you_mean};
 use crate::ir::{Config, Service};
@@ -21,6 +22,8 @@ use crate::statement::Statement;
 
 use ipnet::IpNet;
 
+use errors::Errors;
+pub use errors::sort;
 use names::{Declaration, Names};
 use nesting::Shape;
 
@@ -48,7 +51,7 @@ struct Context<'a> {
     /// The prefixes of the nets that were asked for.
     nets: HashMap<&'a str, Vec<IpNet>>,
     weights: HashMap<&'a str, u16>,
-    errors: Vec<Diagnostic>,
+    errors: Errors,
     /// Backends of all services so far.
     backends: u64,
     /// Names compared for "did you mean" so far.
@@ -84,7 +87,7 @@ impl<'a> Context<'a> {
 
 /// Checks a program. Without errors there is a config; with errors there is none.
 pub fn resolve(program: &Program) -> Result<Config, Vec<Diagnostic>> {
-    let mut errors = Vec::new();
+    let mut errors = Errors::default();
     let names = Names::declare(program, &mut errors);
     let weights = program.weights.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();
     let mut context = Context {
@@ -104,7 +107,7 @@ pub fn resolve(program: &Program) -> Result<Config, Vec<Diagnostic>> {
         let files = program.sources.ids().map(|id| program.sources.get(id).origin.clone()).collect();
         return Ok(Config::new(files, services));
     }
-    Err(sort(program, context.errors))
+    Err(sort(program, context.errors.finish(program)))
 }
 
 /// Checks a program whose syntax has these errors, and returns all errors that do not follow from others.
@@ -115,54 +118,10 @@ pub fn check(program: &Program, syntax: Vec<Diagnostic>) -> Result<Config, Vec<D
         Err(errors) => errors,
     };
     if !syntax.is_empty() {
-        let lost = lost_names(program);
-        errors.retain(|error| !follows(program, error, &syntax, &lost));
+        errors::retain_causes(program, &mut errors, &syntax);
     }
     errors.extend(syntax);
     Err(sort(program, errors))
-}
-
-/// The names that some text tries to declare, whether or not the declaration could be read.
-fn lost_names(program: &Program) -> HashSet<&str> {
-    let mut names = HashSet::new();
-    for id in program.sources.ids() {
-        for statement in program.sources.get(id).text().split(['\n', ';']) {
-            let mut words = statement.split([' ', '\t', '\r', '=']).filter(|word| !word.is_empty());
-            if let (Some("host" | "net" | "pool"), Some(name)) = (words.next(), words.next()) {
-                names.insert(name);
-            }
-        }
-    }
-    names
-}
-
-/// Whether an error would go away with a syntax error: the lost declaration of a name, or lost parts of a statement.
-fn follows(program: &Program, error: &Diagnostic, syntax: &[Diagnostic], lost: &HashSet<&str>) -> bool {
-    let loc = error.primary.loc;
-    if error.code == Code::UnknownName {
-        // Files that could not be read or included may declare anything.
-        let missing = syntax.iter().any(|syntax| matches!(syntax.code, Code::Include | Code::InvalidText));
-        return missing || lost.contains(program.sources.text(loc));
-    }
-    if !matches!(error.code, Code::NoBackendForFamily | Code::UnrepresentableWeight) {
-        return false;
-    }
-    let holds = |outer: Span, inner: Span| outer.start <= inner.start && inner.end <= outer.end;
-    let statement = program.items().find(|(source, item)| *source == loc.source && holds(item.span, loc.span));
-    statement.is_some_and(|(source, item)| {
-        syntax.iter().any(|error| source == error.primary.loc.source && holds(item.span, error.primary.loc.span))
-    })
-}
-
-/// Sorts by path, line, column and code; what several services say of one place is said once.
-pub fn sort(program: &Program, mut errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let path = |loc: Loc| program.sources.get(loc.source).path.as_str();
-    errors.sort_by(|a, b| {
-        let key = |d: &Diagnostic| (d.primary.loc.span.start, d.code);
-        path(a.primary.loc).cmp(path(b.primary.loc)).then(key(a).cmp(&key(b))).then(a.message.cmp(&b.message))
-    });
-    errors.dedup_by(|a, b| a.code == b.code && a.primary.loc == b.primary.loc && a.message == b.message);
-    errors
 }
 
 /// Every service that could be made; what keeps others from it is recorded.
@@ -190,9 +149,7 @@ fn services(context: &mut Context<'_>) -> Vec<Service> {
             Statement::Include(_) | Statement::Host(_) | Statement::Net(_) | Statement::Pool(_) => {}
         }
     }
-    let duplicates = listeners::duplicates(&services);
-    let reported = duplicates.iter().map(|error| error.primary.loc).collect();
-    context.errors.extend(duplicates);
+    let reported = listeners::duplicates(&services, &mut context.errors);
     listeners::name(context, &mut services, &written, &reported);
     services
 }

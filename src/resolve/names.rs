@@ -14,6 +14,7 @@ use crate::statement::net::{Net, NetItem};
 use crate::statement::pool::Pool;
 
 use super::Context;
+use super::errors::Errors;
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ pub struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// Collects every declaration; what is declared twice is an error at the second place.
-    pub fn declare(program: &'a Program, errors: &mut Vec<Diagnostic>) -> Names<'a> {
+    pub fn declare(program: &'a Program, errors: &mut Errors) -> Names<'a> {
         let mut names = Names { declared: HashMap::new() };
         for (source, item) in program.items() {
             let (name, declaration) = match &item.statement {
@@ -71,7 +72,7 @@ impl<'a> Names<'a> {
         names
     }
 
-    fn insert(&mut self, program: &'a Program, loc: Loc, declaration: Declaration<'a>, errors: &mut Vec<Diagnostic>) {
+    fn insert(&mut self, program: &'a Program, loc: Loc, declaration: Declaration<'a>, errors: &mut Errors) {
         let name = program.sources.text(loc);
         match self.declared.get(name) {
             Some((first, earlier)) => errors.push(
@@ -112,7 +113,7 @@ fn statement_name(item: &crate::statement::Item) -> Option<crate::source::Span> 
     }
 }
 
-fn host_of(source: SourceId, addresses: &[Spanned<IpAddr>], lenient: bool, errors: &mut Vec<Diagnostic>) -> Host {
+fn host_of(source: SourceId, addresses: &[Spanned<IpAddr>], lenient: bool, errors: &mut Errors) -> Host {
     let mut host = Host { addresses: PerFamily::default(), conflict: None };
     let mut first: PerFamily<Option<Loc>> = PerFamily::default();
     for address in addresses {

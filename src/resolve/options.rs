@@ -97,8 +97,7 @@ pub fn choose<'a>(
     let kept: Vec<Chosen<'a>> = defaults.iter().filter(|default| !gives_way(default)).copied().collect();
     chosen.extend(kept);
     for (index, one) in chosen.iter().enumerate() {
-        let errors = chosen[index + 1..].iter().filter_map(|other| contradiction(one, other));
-        context.errors.extend(errors);
+        chosen[index + 1..].iter().filter_map(|other| contradiction(one, other)).for_each(|error| context.error(error));
     }
     let shape = context.shape(source, &balance.backends);
     let Some(redirect) = shape.redirect else { return chosen };

@@ -25,7 +25,7 @@ pub fn resolve<'a>(
     balance: &'a Balance,
     defaults: &[Chosen<'a>],
 ) -> Option<(Service, Option<Loc>)> {
-    let before = context.errors.len();
+    let before = context.errors.pushed();
     let options = choose(context, source, balance, defaults);
     let destinations = destinations(context, source, balance);
     let ports: Vec<PortRange> = balance.listen.ports.iter().map(|ports| ports.value).collect();
@@ -68,7 +68,7 @@ pub fn resolve<'a>(
         _ => None,
     });
     finish(context, &mut bodies, algorithm, at(source, balance.backends.span), find("by").map(|chosen| chosen.loc()));
-    if failed || context.errors.len() > before {
+    if failed || context.errors.pushed() > before {
         return None;
     }
     let redirects_only = context.shape(source, &balance.backends).server.is_none();

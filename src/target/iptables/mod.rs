@@ -9,5 +9,6 @@ mod script;
 mod service;
 
 pub use lower::lower;
+pub use model::Ruleset;
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;

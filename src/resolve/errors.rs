@@ -1,0 +1,116 @@
+//! The errors of a program: collected within bounds, without those that follow from others, in order.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::diagnostic::{Code, Diagnostic, at};
+use crate::program::Program;
+use crate::source::{Loc, SourceId, Span};
+use crate::syntax::MAX_ERRORS;
+
+/// Errors as they are found: each place says a thing once, and a file has [`MAX_ERRORS`] at most.
+#[derive(Debug, Default)]
+pub struct Errors {
+    list: Vec<Diagnostic>,
+    seen: HashSet<(Code, Loc, String)>,
+    /// How many each file has, and the code of the first that was left out.
+    files: HashMap<SourceId, (usize, Option<Code>)>,
+    /// Pushed so far, those left out included.
+    pushed: usize,
+}
+
+impl Errors {
+    pub fn push(&mut self, error: Diagnostic) {
+        self.pushed += 1;
+        let loc = error.primary.loc;
+        let (count, left_out) = self.files.entry(loc.source).or_default();
+        if *count >= MAX_ERRORS {
+            left_out.get_or_insert(error.code);
+        } else if self.seen.insert((error.code, loc, error.message.clone())) {
+            *count += 1;
+            self.list.push(error);
+        }
+    }
+
+    /// How many were pushed: grows whenever something is found wrong.
+    pub fn pushed(&self) -> usize {
+        self.pushed
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pushed == 0
+    }
+
+    /// The errors; a file that has more says so at its end.
+    pub fn finish(self, program: &Program) -> Vec<Diagnostic> {
+        let mut list = self.list;
+        for (source, (_, code)) in self.files {
+            let Some(code) = code else { continue };
+            let end = program.sources.get(source).text().len() as u32;
+            let message = format!("more than {MAX_ERRORS} errors in this file; the others are not shown");
+            list.push(Diagnostic::error(code, at(source, Span::new(end, end)), message));
+        }
+        list
+    }
+}
+
+/// Sorts by path, line, column and code; what several services say of one place is said once.
+pub fn sort(program: &Program, mut errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let path = |loc: Loc| program.sources.get(loc.source).path.as_str();
+    errors.sort_by(|a, b| {
+        let key = |d: &Diagnostic| (d.primary.loc.span.start, d.code);
+        path(a.primary.loc).cmp(path(b.primary.loc)).then(key(a).cmp(&key(b))).then(a.message.cmp(&b.message))
+    });
+    errors.dedup_by(|a, b| a.code == b.code && a.primary.loc == b.primary.loc && a.message == b.message);
+    errors
+}
+
+/// Drops errors that would go away with a syntax error.
+pub fn retain_causes(program: &Program, errors: &mut Vec<Diagnostic>, syntax: &[Diagnostic]) {
+    // Files that could not be read or included may declare anything.
+    let missing = syntax.iter().any(|error| matches!(error.code, Code::Include | Code::InvalidText));
+    let lost = lost_names(program);
+    errors.retain(|error| match error.code {
+        Code::UnknownName => !missing && !lost.contains(program.sources.text(error.primary.loc)),
+        Code::NoBackendForFamily | Code::UnrepresentableWeight => !is_in_broken(program, error.primary.loc),
+        Code::InvalidText
+        | Code::Syntax
+        | Code::InvalidNumber
+        | Code::InvalidAddress
+        | Code::InvalidRange
+        | Code::InvalidName
+        | Code::RepeatedOption
+        | Code::ContradictoryOptions
+        | Code::Include
+        | Code::DuplicateName
+        | Code::DuplicateListener
+        | Code::KeptOwnPort
+        | Code::PoolNesting
+        | Code::TargetLimit
+        | Code::NotAnAddress
+        | Code::UnsupportedOnTarget => true,
+    });
+}
+
+/// The names that some text tries to declare, whether or not the declaration could be read.
+fn lost_names(program: &Program) -> HashSet<&str> {
+    let mut names = HashSet::new();
+    for id in program.sources.ids() {
+        for statement in program.sources.get(id).text().split(['\n', ';']) {
+            let mut words = statement.split([' ', '\t', '\r', '=']).filter(|word| !word.is_empty());
+            if let (Some("host" | "net" | "pool"), Some(name)) = (words.next(), words.next()) {
+                names.insert(name);
+            }
+        }
+    }
+    names
+}
+
+/// Whether a place is in a statement of which parts could not be read.
+fn is_in_broken(program: &Program, loc: Loc) -> bool {
+    program.items().any(|(source, item)| {
+        item.broken
+            && source == loc.source
+            && item.span.start <= loc.span.start
+            && loc.span.end <= item.span.end
+    })
+}
