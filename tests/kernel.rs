@@ -47,6 +47,8 @@ mod model;
 mod namespace;
 #[path = "kernel/net.rs"]
 mod net;
+#[path = "kernel/nft_target.rs"]
+mod nft_target;
 #[path = "kernel/options.rs"]
 mod options;
 #[path = "kernel/overlap.rs"]

@@ -7,10 +7,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::dispatch::{AddressRange, Cell, Entry, Hook, Place, Table, Test, loopback, multicast, table};
 use crate::endpoint::PortRange;
-use crate::ir::{Config, Family, PerFamily};
+use crate::ir::{Config, Family, Interface, PerFamily, Service};
 use crate::statement::balance::Protocol;
 use crate::target::Options;
 
@@ -21,9 +21,10 @@ use super::{linear, service};
 
 /// Lowers a program. All errors are returned, or none and the ruleset.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
-    let pending = crate::target::pending(config, "nftables");
-    if !pending.is_empty() {
-        return Err(pending);
+    let mut errors = crate::target::pending(config, "nftables");
+    errors.extend(config.services().iter().filter_map(unwritable_interface));
+    if !errors.is_empty() {
+        return Err(errors);
     }
     let mut lowering = Lowering::new(config);
     let mut base = Vec::new();
@@ -59,6 +60,21 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
     }
     let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
     lowering.finish(base, dispatch, dispatched, options)
+}
+
+/// LB019 for a prefix that nft would read as a whole name: `\*` is its way to write a star.
+fn unwritable_interface(service: &Service) -> Option<Diagnostic> {
+    let on = service.on.as_ref()?;
+    let prefix = on.interfaces.iter().find_map(|interface| match interface {
+        Interface::Prefix(prefix) if prefix.ends_with('\\') => Some(prefix),
+        Interface::Prefix(_) | Interface::Exact(_) => None,
+    })?;
+    let message = format!("the nftables target cannot write `{prefix}*`: nft takes `\\*` for a star");
+    Some(
+        Diagnostic::error(Code::UnsupportedOnTarget, service.loc, message)
+            .here("in this statement")
+            .help("list the interfaces by their whole names"),
+    )
 }
 
 fn hook_name(hook: Hook) -> &'static str {
@@ -199,7 +215,7 @@ impl<'a> Lowering<'a> {
                 Place::Loopback | Place::Addresses(_) => None,
             };
             let map = 2 * usize::from(!cell.ports.is_single()) + usize::from(interface.is_none());
-            let first = interface.map(|name| Value::Interface(crate::ir::Interface::Exact(name)));
+            let first = interface.map(|name| Value::Interface(Interface::Exact(name)));
             maps[map].push(self.element(stages.family, cell, first));
         }
         for (elements, suffix) in maps.into_iter().zip(["-on", "", "-ranges-on", "-ranges"]) {

@@ -92,7 +92,7 @@ fn a_drained_program_makes_the_kernel_track_connections() {
 
 #[test]
 fn an_instance_has_a_table_of_its_own() {
-    let options = Options { instance: Some(Instance::new("edge").expect("a name")), ..Options::default() };
+    let options = Options { instance: Some(Instance::new("edge").expect("a name")) };
     let ruleset = lower(&config("balance tcp 80 -> 10.0.0.1\n"), &options).expect("a correct program");
     assert_eq!(ruleset.table.as_str(), "lbc-edge");
 }
@@ -101,6 +101,13 @@ fn an_instance_has_a_table_of_its_own() {
 fn options_that_nothing_lowers_yet_are_errors() {
     let errors = lower(&config("balance tcp 80 masquerade -> 10.0.0.1\n"), &Options::default());
     let codes: Vec<&str> = errors.expect_err("not yet").iter().map(|error| error.code.as_str()).collect();
+    assert_eq!(codes, ["LB019"]);
+}
+
+#[test]
+fn a_prefix_that_nft_would_misread_is_an_error() {
+    let errors = lower(&config("balance tcp *:80 on \"a\\*\" -> 10.0.0.1\n"), &Options::default());
+    let codes: Vec<&str> = errors.expect_err("`a\\*` is the name of `a*`").iter().map(|e| e.code.as_str()).collect();
     assert_eq!(codes, ["LB019"]);
 }
 
