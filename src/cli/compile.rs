@@ -138,7 +138,9 @@ impl Compile {
                 let families = self.families(&rules);
                 match (self.format, self.hooks) {
                     (Some(Format::Script), _) => Rules::Script(rules, families),
-                    (Some(Format::Restore) | None, Some(HooksArg::Skip)) => Rules::Restore(rules, families, Hooks::Skip),
+                    (Some(Format::Restore) | None, Some(HooksArg::Skip)) => {
+                        Rules::Restore(rules, families, Hooks::Skip)
+                    }
                     (Some(Format::Restore) | None, Some(HooksArg::Include) | None) => {
                         Rules::Restore(rules, families, Hooks::Include)
                     }

@@ -54,12 +54,7 @@ impl Fmt {
     }
 
     /// Formats a file; `true` where it would change and was not to be written.
-    fn file(
-        &self,
-        file: Opened,
-        sources: &mut Sources,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<bool, Failure> {
+    fn file(&self, file: Opened, sources: &mut Sources, diagnostics: &mut Vec<Diagnostic>) -> Result<bool, Failure> {
         let path = file.path.clone();
         let Some(formatted) = self.format(file, sources, diagnostics)? else { return Ok(false) };
         let changed = formatted.old != formatted.new;

@@ -90,10 +90,10 @@ fn look_up(config: &Config, table: &Table, connection: &Connection) -> Option<u3
     if special {
         return None;
     }
-    if is_local(connection.destination) {
-        if let Some(found) = stage(&table.local) {
-            return found;
-        }
+    if is_local(connection.destination)
+        && let Some(found) = stage(&table.local)
+    {
+        return found;
     }
     if is_broadcast(connection.destination) { None } else { stage(&table.any).flatten() }
 }

@@ -108,9 +108,6 @@ fn lost_names(program: &Program) -> HashSet<&str> {
 /// Whether a place is in a statement of which parts could not be read.
 fn is_in_broken(program: &Program, loc: Loc) -> bool {
     program.items().any(|(source, item)| {
-        item.broken
-            && source == loc.source
-            && item.span.start <= loc.span.start
-            && loc.span.end <= item.span.end
+        item.broken && source == loc.source && item.span.start <= loc.span.start && loc.span.end <= item.span.end
     })
 }

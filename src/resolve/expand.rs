@@ -8,8 +8,8 @@ use crate::ir::{Backend, BackendPort, Body, Family, Group, Member, Node};
 use crate::source::{Loc, SourceId};
 use crate::statement::backends::{self, Backends, MAX_BACKENDS, Server};
 
-use super::names::Declaration;
 use super::Context;
+use super::names::Declaration;
 
 /// The most ports of a shifted range (language section 6).
 const MAX_SHIFTED_PORTS: u32 = 4_096;

@@ -8,20 +8,15 @@ use crate::ir::{Destination, Family, From, Interface, On, Service};
 use crate::source::Loc;
 use crate::statement::balance::Protocol;
 
-use super::errors::Errors;
 use super::Context;
+use super::errors::Errors;
 use super::service::cut;
 
 /// Makes the automatic names unique (`-on-IFACE`), and reports names that are not.
 ///
 /// `written` holds the place of each service's `as`, where it has one. Statements that `reported` holds have an error of
 /// their own that says more than two equal automatic names would.
-pub fn name(
-    context: &mut Context<'_>,
-    services: &mut [Service],
-    written: &[Option<Loc>],
-    reported: &HashSet<Loc>,
-) {
+pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Option<Loc>], reported: &HashSet<Loc>) {
     let count = |services: &[Service]| {
         let mut count: HashMap<String, u32> = HashMap::new();
         for service in services {

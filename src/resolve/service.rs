@@ -144,10 +144,14 @@ fn serves(destination: &Destination, family: Family) -> bool {
 }
 
 fn listed_twice(destination: Destination, second: Loc, first: Loc) -> Diagnostic {
-    Diagnostic::error(Code::DuplicateListener, second, format!("the destination `{}` is listed twice", show(destination)))
-        .here("again here")
-        .label(first, "first listed here")
-        .help("leave one of the two out")
+    Diagnostic::error(
+        Code::DuplicateListener,
+        second,
+        format!("the destination `{}` is listed twice", show(destination)),
+    )
+    .here("again here")
+    .label(first, "first listed here")
+    .help("leave one of the two out")
 }
 
 /// LB014: an address of a family is written, or nothing else is, and no backend has one.
@@ -167,10 +171,8 @@ fn check_families(
             return no_backend(context, at(source, written.span()), family, at(source, balance.backends.span));
         }
     }
-    let serves = |family: Family| {
-        *backends.get(family)
-            && destinations.iter().any(|destination| serves(destination, family))
-    };
+    let serves =
+        |family: Family| *backends.get(family) && destinations.iter().any(|destination| serves(destination, family));
     if !destinations.is_empty() && !Family::ALL.into_iter().any(serves) {
         let family = if *backends.get(Family::V4) { Family::V6 } else { Family::V4 };
         no_backend(context, at(source, balance.listen.span), family, at(source, balance.backends.span));

@@ -158,7 +158,8 @@ fn deal_buckets(group: &mut Group, hash: SourceHash) -> Option<Problem> {
     let buckets = hash.levels.buckets();
     if let Some(index) = without_bucket(&shares, buckets) {
         let more = [Levels::One, Levels::Two, Levels::Three].map(Levels::buckets);
-        let enough = more.into_iter().filter(|&more| more > buckets).find(|&more| without_bucket(&shares, more).is_none());
+        let enough =
+            more.into_iter().filter(|&more| more > buckets).find(|&more| without_bucket(&shares, more).is_none());
         let help = match enough {
             Some(enough) => format!("write `by source-hash buckets {enough}`, or weights that differ less"),
             None => "use `by random`, or weights that differ less".to_owned(),

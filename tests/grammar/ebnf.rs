@@ -71,7 +71,7 @@ impl Grammar {
     pub fn words(&self, name: &str) -> Vec<&str> {
         let Expr::Choice { list, .. } = self.get(name) else { panic!("`{name}` is a choice") };
         let text = |expr| match expr {
-            &Expr::Text(ref text) => text.as_str(),
+            Expr::Text(text) => text.as_str(),
             other => panic!("{other:?} is no text"),
         };
         list.iter().map(text).collect()
