@@ -70,10 +70,12 @@ impl Grammar {
     /// The texts of a production that is a choice of texts.
     pub fn words(&self, name: &str) -> Vec<&str> {
         let Expr::Choice { list, .. } = self.get(name) else { panic!("`{name}` is a choice") };
-        let text = |expr| match expr {
-            Expr::Text(text) => text.as_str(),
-            other => panic!("{other:?} is no text"),
-        };
+        fn text(expr: &Expr) -> &str {
+            match expr {
+                Expr::Text(text) => text.as_str(),
+                other => panic!("{other:?} is no text"),
+            }
+        }
         list.iter().map(text).collect()
     }
 

@@ -2,8 +2,7 @@
 
 use crate::case::{check, with_hosts};
 use crate::lab;
-use crate::net::{Host, Lab};
-use crate::target::Target;
+use crate::net::Host;
 use crate::traffic::{Outcome, Proto};
 
 #[test]
@@ -123,13 +122,6 @@ fn the_ports_that_refusals_use_are_not_taken_from_others() {
     }
 }
 
-/// Replaces the rules of a program that is loaded by those of another, as the documentation says.
-pub fn replace(lab: &Lab, target: Target, program: &str) {
-    let arguments: &[&str] = if target.is_iptables() { &["--hooks", "skip"] } else { &[] };
-    let rules = target.compile(program, arguments).expect("a correct program");
-    lab.load(&rules).expect("rules can be replaced");
-}
-
 #[test]
 fn draining_leaves_connections_that_exist_alone() {
     let Some(lab) = lab!() else { return };
@@ -141,7 +133,7 @@ fn draining_leaves_connections_that_exist_alone() {
             let flow = |port: u16| lab.probe(Proto::Udp, &format!("{vip}:{port}")).source_port(5000).one();
             assert_eq!((flow(80).server(), flow(81).server()), ("b1:8080", "b1:81"), "{target} {vip}");
         }
-        replace(&lab, target, &after);
+        lab.replace(target, &after).expect("rules can be replaced");
         for vip in ["203.0.113.10", "[2001:db8:ffff::10]"] {
             let flow = |port: u16| lab.probe(Proto::Udp, &format!("{vip}:{port}")).source_port(5000).one();
             assert_eq!((flow(80).server(), flow(81).server()), ("b1:8080", "b1:81"), "{target} {vip}");

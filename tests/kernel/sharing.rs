@@ -1,7 +1,6 @@
 //! Several programs on one machine, and one program in several versions.
 
 use crate::case::{failures, with_hosts};
-use crate::drained::replace;
 use crate::lab;
 use crate::net::{Host, Lab};
 use crate::stats::tally;
@@ -89,9 +88,9 @@ fn a_new_version_replaces_the_old_one() {
         lab.install(target, &with_hosts("balance tcp 1 -> b1\nbalance udp 1 output -> b1 weight 0\n"))
             .expect("a program");
         for (program, flows) in versions {
-            replace(&lab, target, &with_hosts(program));
+            lab.replace(target, &with_hosts(program)).expect("rules can be replaced");
             expect(&lab, target, program, flows);
-            replace(&lab, target, &with_hosts(program));
+            lab.replace(target, &with_hosts(program)).expect("rules can be replaced");
             expect(&lab, target, program, flows);
         }
     }
@@ -111,6 +110,7 @@ fn loading_nft_rules_twice_is_loading_them_once() {
 
 #[test]
 fn connections_are_served_while_rules_are_replaced() {
+    const TIMES: usize = 6;
     let Some(lab) = lab!() else { return };
     let programs =
         ["balance tcp 203.0.113.10:80 -> b1, b2\n", "balance tcp 203.0.113.10:80 -> b2, b3:8080\n"].map(with_hosts);
@@ -118,15 +118,16 @@ fn connections_are_served_while_rules_are_replaced() {
         lab.install(target, &programs[0]).expect("a correct program");
         let servers = std::thread::scope(|scope| {
             let client = scope.spawn(|| lab.probe(Proto::Tcp, "203.0.113.10:80").count(600).servers());
-            for nth in 1..=6 {
-                replace(&lab, target, &programs[nth % 2]);
+            for nth in 1..=TIMES {
+                lab.replace(target, &programs[nth % 2]).expect("rules can be replaced");
             }
             client.join().expect("probing does not panic")
         });
-        let strange: Vec<&String> =
-            servers.iter().filter(|server| !["b1:80", "b2:80", "b3:8080"].contains(&server.as_str())).collect();
-        // Replacing a whole nft table loses a connection in ten thousand.
-        assert!(strange.len() <= 1, "{target}: {:?}", tally(&servers));
+        let served = |server: &&String| ["b1:80", "b2:80", "b3:8080"].contains(&server.as_str());
+        let lost = servers.iter().filter(|server| !served(server)).count();
+        // A whole nft table cannot be replaced without a moment that a connection falls into now and then.
+        let most = if target.is_iptables() { 0 } else { TIMES };
+        assert!(lost <= most, "{target}: {:?}", tally(&servers));
     }
 }
 

@@ -175,6 +175,12 @@ impl Lab {
         Ok(())
     }
 
+    /// Replaces the rules of a program that is loaded by those of another, as the output's comment says.
+    pub fn replace(&self, target: Target, program: &str) -> Result<(), Trouble> {
+        let arguments: &[&str] = if target.is_iptables() { &["--hooks", "skip"] } else { &[] };
+        self.load(&target.compile(program, arguments)?)
+    }
+
     /// Loads restore text with the tool of one family only.
     pub fn load_family(&self, rules: &Rules, ipv6: bool) -> Result<(), Trouble> {
         self.note_use(rules.target);

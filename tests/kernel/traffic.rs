@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,7 +23,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// and one that is late on a busy machine cannot make a correct test fail.
 pub const SILENCE: Duration = Duration::from_millis(150);
 
-/// How many source ports are tried before giving up.
+/// A pause for other threads' new processes to get from fork to exec.
+const FORK: Duration = Duration::from_millis(20);
+
+/// How many source ports are tried before giving up, or how often a given one.
 const PORTS_TRIED: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,6 +273,8 @@ impl Probe<'_> {
             let address = SockaddrStorage::from(SocketAddr::new(source, self.port()));
             match bind(fd.as_raw_fd(), &address) {
                 Err(Errno::EADDRINUSE) if self.source_port.is_none() => {}
+                // A process that another test is about to start holds copies of closed sockets for a moment.
+                Err(Errno::EADDRINUSE) => thread::sleep(FORK),
                 other => return other,
             }
         }
