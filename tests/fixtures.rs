@@ -21,6 +21,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use lbc::diagnostic::Diagnostic;
+use lbc::program::Program;
 use lbc::source::{Source, Sources};
 
 /// Everything that is wrong with a text, as far as the phases go that `folder` is about.
@@ -29,6 +30,15 @@ fn diagnose(folder: &str, name: &str, text: &str) -> (Sources, Vec<Diagnostic>) 
     let id = sources.add(Source::new(name, name, text));
     let found = match folder {
         "syntax" => lbc::file::parse(sources.get(id), id).1,
+        "resolve" => {
+            let (file, syntax) = lbc::file::parse(sources.get(id), id);
+            let mut program = Program { sources, files: vec![file], ..Program::default() };
+            for index in 0..program.files[0].items.len() {
+                program.push_order(id, index);
+            }
+            let found = lbc::resolve::check(&program, syntax).err().unwrap_or_default();
+            return (program.sources, found);
+        }
         other => panic!("tests/fixtures/{other}: no phase is known for this folder"),
     };
     (sources, found)
@@ -175,6 +185,11 @@ fn run(folder: &str) {
 #[test]
 fn syntax_errors_are_where_and_what_their_marks_say() {
     run("syntax");
+}
+
+#[test]
+fn names_and_checks_fail_where_and_as_their_marks_say() {
+    run("resolve");
 }
 
 #[test]

@@ -302,7 +302,7 @@ fn piece(source: &Source, span: Span) -> Piece {
     Piece {
         span: cut,
         line,
-        column: (start - source.line_span(line + 1).start) as usize,
+        column: source.position(start).1 - 1,
         lines: source.line(stop) - line,
         text: harmless(&text[cut.range()]),
     }

@@ -59,7 +59,7 @@ struct Context<'a> {
 }
 
 /// How many names are compared before "did you mean" stays away: thousands of typos among thousands of names.
-const MAX_COMPARED: usize = 1_000_000;
+const MAX_COMPARED: usize = 200_000;
 
 impl<'a> Context<'a> {
     fn text(&self, source: SourceId, span: Span) -> &'a str {
@@ -153,3 +153,6 @@ fn services(context: &mut Context<'_>) -> Vec<Service> {
     listeners::name(context, &mut services, &written, &reported);
     services
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! `lbc fmt`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::harness::{Test, WEB};
+
+const UGLY: &str = "host a=10.0.0.1 # here\nbalance   tcp 80->a:8080\n";
+const NICE: &str = "host a = 10.0.0.1 # here\nbalance tcp 80 -> a:8080\n";
+
+#[test]
+fn files_are_rewritten_in_place() {
+    let test = Test::web().file("ugly.lb", UGLY);
+    fs::set_permissions(test.path("ugly.lb"), fs::Permissions::from_mode(0o640)).expect("own file");
+    assert_eq!(test.run("fmt web.lb ugly.lb").clean(), "");
+    assert_eq!(test.read("ugly.lb"), NICE);
+    assert_eq!(test.read("web.lb"), WEB);
+    assert_eq!(fs::metadata(test.path("ugly.lb")).expect("the file").permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn standard_input_goes_to_standard_output() {
+    assert_eq!(Test::new().stdin(UGLY).run("fmt -").clean(), NICE);
+    Test::new().stdin("blance\n").run("fmt --stdin-filename x.lb -").fails(1, "x.lb:1:1");
+}
+
+#[test]
+fn check_lists_what_would_change() {
+    let test = Test::web().file("ugly.lb", UGLY).file("sub/ugly.lb", UGLY);
+    let run = test.run("fmt --check .");
+    assert_eq!(run.code, Some(1));
+    assert_eq!(run.stdout, "would reformat ./sub/ugly.lb\nwould reformat ./ugly.lb\n");
+    assert_eq!(test.read("ugly.lb"), UGLY);
+    assert_eq!(test.run("fmt --check web.lb").clean(), "");
+}
+
+#[test]
+fn diff_shows_it() {
+    let test = Test::web().file("ugly.lb", UGLY);
+    assert_eq!(test.snapshot("fmt-diff", "fmt --diff ugly.lb web.lb").code, Some(1));
+    assert_eq!(test.read("ugly.lb"), UGLY);
+    assert_eq!(test.run("fmt --diff web.lb").clean(), "");
+}
+
+#[test]
+fn a_file_with_errors_is_left_alone_and_the_others_are_not() {
+    let wrong = "host a=10.0.0.256\n";
+    let test = Test::new().file("a.lb", wrong).file("b.lb", UGLY).file("c.lb", UGLY);
+    test.run("fmt a.lb b.lb nosuch.lb c.lb").fails(2, "cannot read `nosuch.lb`");
+    assert_eq!([test.read("a.lb"), test.read("b.lb"), test.read("c.lb")], [wrong, NICE, NICE]);
+    test.run("fmt a.lb b.lb").fails(1, "LB004");
+}
+
+#[test]
+fn includes_are_not_followed_and_names_not_looked_up() {
+    let test = Test::new().file("a.lb", "include   \"b.lb\"\nbalance tcp 80 -> nosuch\n").file("b.lb", UGLY);
+    test.run("fmt a.lb").clean();
+    assert_eq!(test.read("a.lb"), "include \"b.lb\"\nbalance tcp 80 -> nosuch\n");
+    assert_eq!(test.read("b.lb"), UGLY);
+}
+
+#[test]
+fn a_file_given_twice_is_formatted_once() {
+    let test = Test::new().file("a.lb", UGLY);
+    let run = test.run("fmt --check a.lb ./a.lb .");
+    assert_eq!((run.code, run.stdout.as_str()), (Some(1), "would reformat a.lb\n"));
+}
