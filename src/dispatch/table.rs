@@ -29,6 +29,8 @@ pub struct Table {
 
 /// Cells that a group may have for each of its listeners before it is tried linearly instead.
 const CELLS_PER_LISTENER: usize = 4;
+/// Entries of the cells of local and any destinations, for each listener, before all are tried linearly instead.
+const ENTRIES_PER_LISTENER: usize = 8;
 /// Range cells of one table: nft 1.0.6 damages about one element in 964 of a large interval map.
 const MAX_RANGES: usize = 800;
 
@@ -212,28 +214,21 @@ impl Cutter<'_> {
             })
             .copied()
             .collect();
-        for group in groups(&wide) {
-            match self.grid(&group) {
-                Some(cells) => table.ranges.extend(cells),
-                None => table.linear.extend(closure(list, &group, self.protocol)),
+        match self.broad_cells(ENTRIES_PER_LISTENER * list.len() + 64) {
+            Some((local, any)) => {
+                table.local.extend(local);
+                table.any.extend(any);
+                for group in groups(&wide) {
+                    match self.grid(&group) {
+                        Some(cells) => table.ranges.extend(cells),
+                        None => table.linear.extend(closure(list, &group, self.protocol)),
+                    }
+                }
             }
-        }
-        let (local, any) = (&self.index.local, &self.index.any);
-        // A local cell has to know the listeners on any address too; where there is no local one, `any` serves.
-        let in_local_range = |port: &u16| local.ranges.iter().any(|listener| listener.ports.contains(*port));
-        let mut single: BTreeSet<u16> = local.single.keys().copied().collect();
-        single.extend(any.single.keys().copied().filter(in_local_range));
-        for ports in single.into_iter().filter_map(PortRange::single) {
-            table.local.extend(self.broad(ports, true));
-        }
-        let mut ranges = elementary(local.ranges.iter().chain(&any.ranges).map(|listener| listener.ports));
-        ranges.retain(|range| local.ranges.iter().any(|listener| listener.ports.overlaps(*range)));
-        for ports in ranges {
-            table.local.extend(self.broad(ports, true));
-        }
-        let single = any.single.keys().copied().filter_map(PortRange::single);
-        for ports in single.chain(elementary(any.ranges.iter().map(|listener| listener.ports))) {
-            table.any.extend(self.broad(ports, false));
+            None => table.linear.extend(list.iter().filter(|listener| match listener.destination {
+                Destination::Prefix(net) => !is_exact(net, listener.ports),
+                Destination::Local | Destination::Any => true,
+            })),
         }
         let loopback: Vec<PortRange> = list
             .iter()
@@ -245,6 +240,40 @@ impl Cutter<'_> {
             let entries = over.filter(|l| l.loopback).map(|l| self.entry(l.service, Test::Nothing)).collect();
             table.loopback.extend(self.cell(Place::Loopback, ports, entries));
         }
+    }
+
+    /// The cells of local and of any destinations; `None` where they would hold more entries than the budget.
+    fn broad_cells(&self, budget: usize) -> Option<(Vec<Cell>, Vec<Cell>)> {
+        let mut entries = 0;
+        let mut within = |cells: &[Cell]| {
+            entries += cells.iter().map(|cell| cell.entries.len()).sum::<usize>();
+            entries <= budget
+        };
+        let mut cells = (Vec::new(), Vec::new());
+        let (local, any) = (&self.index.local, &self.index.any);
+        // A local cell has to know the listeners on any address too; where there is no local one, `any` serves.
+        let in_local_range = |port: &u16| local.ranges.iter().any(|listener| listener.ports.contains(*port));
+        let mut single: BTreeSet<u16> = local.single.keys().copied().collect();
+        single.extend(any.single.keys().copied().filter(in_local_range));
+        let single = single.into_iter().filter_map(PortRange::single);
+        let mut ranges = elementary(local.ranges.iter().chain(&any.ranges).map(|listener| listener.ports));
+        ranges.retain(|range| local.ranges.iter().any(|listener| listener.ports.overlaps(*range)));
+        for ports in single.chain(ranges) {
+            let more = self.broad(ports, true);
+            if !within(&more) {
+                return None;
+            }
+            cells.0.extend(more);
+        }
+        let single = any.single.keys().copied().filter_map(PortRange::single);
+        for ports in single.chain(elementary(any.ranges.iter().map(|listener| listener.ports))) {
+            let more = self.broad(ports, false);
+            if !within(&more) {
+                return None;
+            }
+            cells.1.extend(more);
+        }
+        Some(cells)
     }
 
     /// The cell of a range of addresses and ports that no listener cuts.
@@ -365,7 +394,9 @@ impl Cutter<'_> {
         let addresses = self.address_cuts(&ranges, &ports);
         let budget = CELLS_PER_LISTENER * group.len() + 4;
         let mut cells: Vec<Cell> = Vec::new();
+        let mut entries = 0;
         for &at in &addresses {
+            let known = cells.len();
             let covering: Vec<PortRange> =
                 ranges.iter().filter(|(range, _)| range.contains(at)).map(|(_, ports)| *ports).collect();
             for &ports in ports.iter().filter(|ports| covering.iter().any(|range| range.overlaps(**ports))) {
@@ -378,7 +409,8 @@ impl Cutter<'_> {
                     Some(_) | None => cells.push(cell),
                 }
             }
-            if cells.len() > 8 * budget {
+            entries += cells[known..].iter().map(|cell| cell.entries.len()).sum::<usize>();
+            if cells.len() > 8 * budget || entries > 8 * ENTRIES_PER_LISTENER * budget {
                 return None;
             }
         }

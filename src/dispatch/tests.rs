@@ -220,6 +220,15 @@ proptest! {
 }
 
 #[test]
+fn many_ranges_that_overlap_on_many_interfaces_stay_a_list() {
+    let text: String =
+        (0..300).map(|n| format!("balance tcp {}-{} on eth{n} as s{n} -> 172.16.0.1\n", 1 + n, 60_000 + n)).collect();
+    let table = table(&config(&text).expect("a program"), Family::V4, Hook::Prerouting);
+    assert_eq!(table.linear.len(), 300);
+    assert!(table.local.is_empty() && table.any.is_empty());
+}
+
+#[test]
 fn an_exact_listener_before_a_wide_one_has_a_cell_of_its_own() {
     let text = "balance tcp 10.0.0.1:80 as a -> 172.16.0.1:7\nbalance tcp *:80 as b on eth0 -> 172.16.0.2:7\n";
     let table = table(&config(text).expect("a program"), Family::V4, Hook::Prerouting);

@@ -92,7 +92,11 @@ fn defaults_hold_for_the_rest_of_their_own_file() {
         let mut rules = run.clean().lines().filter(|line| line.contains(&format!("--dport {port} ")));
         rules.next().expect("a rule for the port")
     };
-    assert!(rule(1).contains(" -i eth0 ") && !rule(2).contains(" -i ") && rule(3).contains(" -i eth1 "), "{}", run.stdout);
+    assert!(
+        rule(1).contains(" -i eth0 ") && !rule(2).contains(" -i ") && rule(3).contains(" -i eth1 "),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

@@ -373,24 +373,24 @@ struct Gate {
     nets: Vec<Negatable<IpNet>>,
 }
 
-/// Two ports, `discard` first, that no backend of this machine uses: nothing should listen there.
+/// Two ports, `discard` first, that no backend has: a backend's address may be one of this machine's own.
 fn free_ports(config: &Config) -> [u16; 2] {
-    let mut used = BTreeSet::new();
+    let mut used = vec![false; 1 << 16];
+    let mut mark = |first: u16, last: u16| used[usize::from(first)..=usize::from(last)].fill(true);
     for service in config.services() {
         for family in Family::ALL {
             let Some(Body::Balance(group)) = service.body(family) else { continue };
             for backend in &group.backends {
-                match backend {
-                    Backend::Local(BackendPort::Fixed(port)) => drop(used.insert(*port)),
-                    Backend::Local(BackendPort::Shifted { first, count, .. }) => {
-                        used.extend(*first..*first + (count - 1))
-                    }
-                    Backend::Local(BackendPort::Kept) | Backend::Server(..) => {}
+                let (Backend::Local(port) | Backend::Server(_, port)) = backend;
+                match *port {
+                    BackendPort::Kept => service.ports.iter().for_each(|ports| mark(ports.first(), ports.last())),
+                    BackendPort::Fixed(port) => mark(port, port),
+                    BackendPort::Shifted { first, count, .. } => mark(first, first + (count - 1)),
                 }
             }
         }
     }
-    let mut free = (9..1024u16).chain(1..9).filter(|port| !used.contains(port));
+    let mut free = (9..=u16::MAX).chain(1..9).filter(|port| !used[usize::from(*port)]);
     let mut next = || free.next().unwrap_or(9);
     [next(), next()]
 }
@@ -505,5 +505,31 @@ fn remove(chains: &mut Vec<Chain>, hooks: &mut [HookJump], gone: &[ChainId]) {
             Target::Jump(chain) | Target::Goto(chain) => *chain = map[chain.0 as usize],
             Target::Return | Target::Dnat(..) | Target::Redirect(_) | Target::Reject | Target::Drop => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Program;
+    use crate::source::Source;
+
+    fn ports(text: &str) -> [u16; 2] {
+        let mut program = Program::default();
+        let id = program.sources.add(Source::new("t.lb", "t.lb", text));
+        let (file, errors) = crate::file::parse(program.sources.get(id), id);
+        assert!(errors.is_empty());
+        let count = file.items.len();
+        program.files.push(file);
+        (0..count).for_each(|index| program.push_order(id, index));
+        free_ports(&crate::resolve::resolve(&program).expect("a right program"))
+    }
+
+    #[test]
+    fn sinks_take_no_port_that_a_backend_has() {
+        assert_eq!(ports("balance tcp 80 -> 10.0.0.1:8080"), [9, 10]);
+        assert_eq!(ports("balance tcp 9001-9009 -> :1-9"), [10, 11]);
+        assert_eq!(ports("balance tcp 8080 -> 10.77.0.1:9"), [10, 11]);
+        assert_eq!(ports("balance tcp 5-1023 -> 10.77.0.1"), [1024, 1025]);
     }
 }

@@ -62,9 +62,20 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
     lowering.finish(base, dispatch, dispatched, options)
 }
 
-/// LB019 for a prefix that nft would read as a whole name: `\*` is its way to write a star.
+/// LB019 for a prefix that nft would read as a whole name (`\*` is its way to write a star), and for a name that its JSON
+/// would read as a set's (`@name`).
 fn unwritable_interface(service: &Service) -> Option<Diagnostic> {
     let on = service.on.as_ref()?;
+    let set = on.interfaces.iter().find_map(|interface| match interface {
+        Interface::Exact(name) | Interface::Prefix(name) => name.starts_with('@').then_some(name),
+    });
+    if let Some(name) = set {
+        let message = format!("the nftables target cannot write the interface `{name}`: its JSON takes `@` for a set");
+        let help = "rename the interface, or use the iptables target";
+        return Some(
+            Diagnostic::error(Code::UnsupportedOnTarget, service.loc, message).here("in this statement").help(help),
+        );
+    }
     let prefix = on.interfaces.iter().find_map(|interface| match interface {
         Interface::Prefix(prefix) if prefix.ends_with('\\') => Some(prefix),
         Interface::Prefix(_) | Interface::Exact(_) => None,
