@@ -209,8 +209,7 @@ fn strays(lab: &Lab, target: Target, model: &Model, attempts: &[Attempt]) -> Str
 fn seed() -> u64 {
     match std::env::var("LBC_SEED") {
         Ok(seed) => seed.parse().unwrap_or_else(|_| panic!("LBC_SEED is `{seed}`; expected a number")),
-        // Fixed, so that one run is like the next. Open: with 815442585 a UDP client among the backends times out over
-        // IPv6 on iptables where a drained service with `else drop` should refuse it.
+        // Fixed, so that one run is like the next.
         Err(_) => 2,
     }
 }

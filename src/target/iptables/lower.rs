@@ -383,7 +383,8 @@ fn free_ports(config: &Config) -> [u16; 2] {
             for backend in &group.backends {
                 let (Backend::Local(port) | Backend::Server(_, port)) = backend;
                 match *port {
-                    BackendPort::Kept => service.ports.iter().for_each(|ports| mark(ports.first(), ports.last())),
+                    // A kept port can be any: with `1-65535` none would be left.
+                    BackendPort::Kept => {}
                     BackendPort::Fixed(port) => mark(port, port),
                     BackendPort::Shifted { first, count, .. } => mark(first, first + (count - 1)),
                 }
@@ -391,8 +392,8 @@ fn free_ports(config: &Config) -> [u16; 2] {
         }
     }
     let mut free = (9..=u16::MAX).chain(1..9).filter(|port| !used[usize::from(*port)]);
-    let mut next = || free.next().unwrap_or(9);
-    [next(), next()]
+    // Distinct in every case, or what is rejected and what is dropped could not be told apart.
+    [free.next().unwrap_or(9), free.next().unwrap_or(10)]
 }
 
 fn same_but_ports(a: &Listener, b: &Listener) -> bool {
@@ -530,6 +531,6 @@ mod tests {
         assert_eq!(ports("balance tcp 80 -> 10.0.0.1:8080"), [9, 10]);
         assert_eq!(ports("balance tcp 9001-9009 -> :1-9"), [10, 11]);
         assert_eq!(ports("balance tcp 8080 -> 10.77.0.1:9"), [10, 11]);
-        assert_eq!(ports("balance tcp 5-1023 -> 10.77.0.1"), [1024, 1025]);
+        assert_eq!(ports("balance tcp 1-65535 -> 10.77.0.1"), [9, 10]);
     }
 }
