@@ -286,7 +286,8 @@ pub enum BackendPort {
     /// The connection's own port; never with [`Backend::Local`].
     Kept,
     Fixed(u16),
-    /// Port `listen + n` becomes `first + n`; both ranges have `count` ports, 2 to 4,096, and differ.
+    /// Port `listen + n` becomes `first + n`; both ranges have `count` ports, 2 to 4,096. They differ, but
+    /// for [`Backend::Local`], which has no kept port.
     Shifted {
         listen: u16,
         first: u16,

@@ -31,6 +31,14 @@ impl Errors {
         }
     }
 
+    /// As [`Errors::push`], for what may be found a million times: made only where it is kept.
+    pub fn push_with(&mut self, source: SourceId, error: impl FnOnce() -> Diagnostic) {
+        match self.files.get(&source) {
+            Some((_, Some(_))) => self.pushed += 1,
+            Some((_, None)) | None => self.push(error()),
+        }
+    }
+
     /// How many were pushed: grows whenever something is found wrong.
     pub fn pushed(&self) -> usize {
         self.pushed

@@ -247,7 +247,10 @@ impl Context<'_> {
                 written.loc,
                 format!("a shifted range of {} ports; {MAX_SHIFTED_PORTS} are the most", range.count()),
             )
-            .help("keep the ports (leave the backend's out), or split the range")
+            .help(match local {
+                true => "split the range, and make a statement of each part",
+                false => "keep the ports (leave the backend's out), or split the range",
+            })
         } else {
             let (listen, first) = (listener.ports[0].first(), range.first());
             return Some(BackendPort::Shifted { listen, first, count: range.count() as u16 });

@@ -75,12 +75,12 @@ impl<'a> Names<'a> {
     fn insert(&mut self, program: &'a Program, loc: Loc, declaration: Declaration<'a>, errors: &mut Errors) {
         let name = program.sources.text(loc);
         match self.declared.get(name) {
-            Some((first, earlier)) => errors.push(
+            Some((first, earlier)) => errors.push_with(loc.source, || {
                 Diagnostic::error(Code::DuplicateName, loc, format!("`{name}` is declared twice"))
                     .here("declared again here")
                     .label(*first, format!("first declared here, as a {}", earlier.kind()))
-                    .help("hosts, nets and pools share their names; rename one of the two"),
-            ),
+                    .help("hosts, nets and pools share their names; rename one of the two")
+            }),
             None => {
                 self.declared.insert(name, (loc, declaration));
             }
