@@ -71,6 +71,7 @@ fn breaks_len(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
         match bytes.get(at) {
+            Some(b' ' | b'\t' | b'\n') if !matches!(bytes.get(at + 1), Some(b' ' | b'\t' | b'\n')) => at += 1,
             Some(b' ' | b'\t' | b'\n') => at += run_len(&bytes[at..], |b| b == b' ' || b == b'\t' || b == b'\n'),
             Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => at += 2,
             Some(b'#') => at += line_end(&bytes[at..]),

@@ -155,19 +155,8 @@ const TEXTS: &[(&str, &str)] = &[
 ];
 
 /// As [`TEXTS`]: what is right as far as it goes, and fills memory with what was read.
-const LARGE: &[(&str, &str)] = &[
-    ("", "host a=::1;"),
-    ("", "net a=b;"),
-    ("", "default log;"),
-    ("", "balance tcp 1->a;"),
-    ("", "balance tcp 1 from a on b->c;"),
-    ("host a=", "::,"),
-    ("net a=", "b,"),
-    ("balance tcp ", "1,"),
-    ("balance tcp {", "a,"),
-    ("balance tcp 80 on ", "x,"),
-    ("pool p=", "a,"),
-];
+const LARGE: &[(&str, &str)] =
+    &[("", "host a=::1;"), ("", "default log;"), ("", "balance tcp 1->a;"), ("net a=", "b,"), ("pool p=", "a,")];
 
 fn text(start: &str, unit: &str, len: usize) -> String {
     let mut text = String::with_capacity(len);
@@ -214,15 +203,15 @@ fn thread_seconds() -> f64 {
 #[test]
 fn eight_times_the_text_takes_no_more_than_eight_times_as_long() {
     let _alone = ALONE.lock();
-    const SMALL: usize = 48 << 10;
+    const SMALL: usize = 16 << 10;
     for (start, unit) in TEXTS {
         // A quadratic scan would take 64 times as long. One good run of three shows that there is none.
         let ratio = |()| {
             let small = cost(text(start, unit, SMALL)).seconds.max(0.000_3);
             cost(text(start, unit, 8 * SMALL)).seconds / small
         };
-        let best = std::iter::repeat_n((), 3).map(ratio).fold(f64::INFINITY, f64::min);
-        assert!(best < 24.0, "{start:?} {unit:?}: eight times the text takes {best:.1} times as long");
+        let good = std::iter::repeat_n((), 3).map(ratio).any(|ratio| ratio < 24.0);
+        assert!(good, "{start:?} {unit:?}: eight times the text takes much more than eight times as long");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use nom::Parser;
 
-use super::{Abort, In, Parsed, Problem, already_reported, breaks_len, line_end, run_len, word};
+use super::{Abort, In, Parsed, Problem, already_reported, breaks_len, is_word_byte, line_end, run_len};
 
 /// Runs `parser`; a user error in it is recorded and `skip` says where to go on.
 ///
@@ -77,9 +77,15 @@ pub fn statement_end<'a>(i: In<'a>, role: fn(&str) -> Role) -> In<'a> {
 fn line_role(i: In<'_>, at: usize, role: fn(&str) -> Role) -> Role {
     match i.rest.as_bytes()[at..] {
         [b',' | b'{' | b'}' | b'=', ..] | [b'-', b'>', ..] => Role::Part,
-        [b, ..] if b.is_ascii_lowercase() => word(i.skip(at)).map_or(Role::Other, |(_, word)| role(word.rest)),
+        [b, ..] if b.is_ascii_lowercase() => role(&i.rest[at..at + word_len(&i.rest.as_bytes()[at..])]),
         _ => Role::Other,
     }
+}
+
+/// The length of the word at the start of `bytes`, which start with a letter.
+fn word_len(bytes: &[u8]) -> usize {
+    let run = run_len(bytes, is_word_byte);
+    bytes[..run].iter().rposition(|&b| b != b'-').map_or(run, |last| last + 1)
 }
 
 /// Whether a byte means nothing to recovery. All bytes of characters that are not ASCII are plain, so that every stop is
@@ -108,11 +114,10 @@ pub fn element_end_or<'a>(i: In<'a>, stop: Option<fn(&str) -> bool>) -> In<'a> {
             b'}' => depth -= 1,
             b'"' => len = string_len(&bytes[at..]),
             _ if byte.is_ascii_alphabetic() && stop.is_some() => {
-                let Ok((_, word)) = word(i.skip(at)) else { break };
-                if depth == 0 && stop.is_some_and(|stop| stop(word.rest)) {
+                len = word_len(&bytes[at..]);
+                if depth == 0 && stop.is_some_and(|stop| stop(&i.rest[at..at + len])) {
                     break;
                 }
-                len = word.rest.len();
             }
             // Letters behind a digit are no word of their own.
             _ if byte.is_ascii_digit() || byte == b'_' => {
