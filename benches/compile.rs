@@ -57,8 +57,8 @@ fn compile(input: &Path, output: &Path, target: &str) -> (Duration, i64) {
 
 /// A bare write in pieces of 64 KiB.
 fn write(bytes: &[u8], output: &Path) -> Duration {
-    let start = Instant::now();
     let mut file = File::create(output).expect("a temporary file");
+    let start = Instant::now();
     for piece in bytes.chunks(64 << 10) {
         file.write_all(piece).expect("room for the output");
     }

@@ -182,7 +182,17 @@ fn run(i: In<'_>) -> &str {
 
 /// Whether an IPv6 address starts here: a word with two colons.
 pub fn is_ipv6(i: In<'_>) -> bool {
-    run(i).bytes().filter(|&b| b == b':').nth(1).is_some()
+    let mut colons = 0;
+    for &byte in i.rest.as_bytes().iter().take(MAX_TOKEN_BYTES) {
+        match byte {
+            b':' if colons == 1 => return true,
+            b':' => colons = 1,
+            b'.' | b'%' => {}
+            _ if is_word_byte(byte) => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// Whether an IPv4 address starts here: digits with a dot or a slash behind them, not a port.
@@ -235,8 +245,82 @@ fn ipv6(i: In<'_>) -> Parsed<'_, Spanned<IpAddr>> {
     .fail()
 }
 
+/// Four numbers from 0 to 255 with dots between them and no leading zeros, and their length.
+fn quad(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let (mut octets, mut at) = ([0u8; 4], 0);
+    for (index, octet) in octets.iter_mut().enumerate() {
+        if index > 0 {
+            at += (bytes.get(at) == Some(&b'.')).then_some(1)?;
+        }
+        let (start, mut value) = (at, 0u16);
+        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+            value = value * 10 + u16::from(digit - b'0');
+            at += 1;
+            if at - start == 3 {
+                break;
+            }
+        }
+        if at == start || (bytes[start] == b'0' && at > start + 1) {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+    }
+    Some((octets.into(), at))
+}
+
+/// A number of one to five digits and the number of its digits; 0 digits where there are none or more.
+fn short_number(bytes: &[u8]) -> (u32, usize) {
+    let (mut value, mut len) = (0, 0);
+    while let Some(digit @ b'0'..=b'9') = bytes.get(len) {
+        value = value * 10 + u32::from(digit - b'0');
+        len += 1;
+        if len > 5 {
+            return (0, 0);
+        }
+    }
+    (value, len)
+}
+
+/// What nearly every backend of a large program looks like.
+pub struct PlainServer {
+    pub address: Ipv4Addr,
+    pub address_len: usize,
+    /// The port and the number of its digits.
+    pub port: Option<(PortRange, usize)>,
+    /// The weight and the number of its digits.
+    pub weight: Option<(u16, usize)>,
+    /// Of all of it.
+    pub len: usize,
+}
+
+/// `192.168.1.10`, `192.168.1.10:8080` or `192.168.1.10:8080 weight 2` before a comma or the end of the line.
+///
+/// `None` says nothing: the parsers proper read all the rest, and say what is wrong with it.
+pub fn plain_server(i: In<'_>) -> Option<PlainServer> {
+    let bytes = i.rest.as_bytes();
+    let (address, address_len) = quad(bytes)?;
+    let mut server = PlainServer { address, address_len, port: None, weight: None, len: address_len };
+    if bytes.get(server.len) == Some(&b':') {
+        let (port, len) = short_number(&bytes[server.len + 1..]);
+        server.port = Some((PortRange::single(u16::try_from(port).ok()?)?, len));
+        server.len += 1 + len;
+    }
+    const WEIGHT: &[u8] = b" weight ";
+    if bytes[server.len..].starts_with(WEIGHT) {
+        let (weight, len) = short_number(&bytes[server.len + WEIGHT.len()..]);
+        server.weight = Some((u16::try_from(weight).ok().filter(|_| len > 0)?, len));
+        server.len += WEIGHT.len() + len;
+    }
+    matches!(bytes.get(server.len), Some(b',' | b'\n')).then_some(server)
+}
+
 fn ipv4<'a>(i: In<'a>, what: &str) -> Parsed<'a, Spanned<IpAddr>> {
     let bytes = i.rest.as_bytes();
+    if let Some((address, len)) = quad(bytes)
+        && !bytes.get(len).is_some_and(|&b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_'))
+    {
+        return Ok((i.skip(len), Spanned { value: address.into(), span: i.span_of(len) }));
+    }
     let end =
         bytes.iter().take(MAX_TOKEN_BYTES).position(|&b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_')));
     let end = end.unwrap_or(bytes.len().min(MAX_TOKEN_BYTES));

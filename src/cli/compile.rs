@@ -89,8 +89,8 @@ enum Layout {
 impl Compile {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
         self.check_arguments()?;
-        let (program, syntax) = self.input.program(&self.declarations)?;
-        let compiled = self.compile(&program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
+        let (mut program, syntax) = self.input.program(&self.declarations)?;
+        let compiled = self.compile(&mut program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
         let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
         report(global, Stream::Err, &program.sources, diagnostics)?;
         let Ok(rules) = compiled else { return Ok(Exit::Findings) };
@@ -129,8 +129,10 @@ impl Compile {
     }
 
     /// The rules of the target, or every error.
-    fn compile(&self, program: &Program, syntax: Vec<Diagnostic>) -> Result<Rules, Vec<Diagnostic>> {
+    fn compile(&self, program: &mut Program, syntax: Vec<Diagnostic>) -> Result<Rules, Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
+        // Nothing asks for the statements any more: the rules take their place in memory.
+        program.files = Vec::new();
         let options = Options { instance: self.instance.clone() };
         let rules = match self.target {
             Target::Iptables => {

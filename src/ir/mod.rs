@@ -44,7 +44,7 @@ impl Family {
 }
 
 /// One value for each family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerFamily<T> {
     pub v4: T,
     pub v6: T,
@@ -86,6 +86,16 @@ impl Config {
     /// `file:line` of a service, for comments. Never an absolute path.
     pub fn origin(&self, service: &Service) -> String {
         format!("{}:{}", self.files[service.origin.file as usize], service.origin.line)
+    }
+
+    /// `file:line name` of a service, for comments.
+    pub fn label(&self, service: &Service) -> String {
+        let (file, line) = (&self.files[service.origin.file as usize], service.origin.line.to_string());
+        let mut label = String::with_capacity(file.len() + line.len() + service.name.len() + 2);
+        for part in [file, ":", &line, " ", &service.name] {
+            label.push_str(part);
+        }
+        label
     }
 
     /// Whether any service exists in the family.

@@ -10,6 +10,7 @@ use crate::statement::backends::{self, Backends, MAX_BACKENDS, Server};
 
 use super::Context;
 use super::names::Declaration;
+use super::nesting::Shape;
 
 /// The most ports of a shifted range (language section 6).
 const MAX_SHIFTED_PORTS: u32 = 4_096;
@@ -89,8 +90,7 @@ impl Context<'_> {
     }
 
     /// Whether a list can be expanded: not too many backends, in it and in all lists together, and no circle.
-    pub fn expandable(&mut self, source: SourceId, list: &Backends) -> bool {
-        let shape = self.shape(source, list);
+    pub fn expandable(&mut self, source: SourceId, list: &Backends, shape: &Shape) -> bool {
         if !shape.sound {
             return false;
         }
@@ -122,7 +122,7 @@ impl Context<'_> {
         family: Family,
         listener: Listener<'_>,
     ) -> Result<Option<Body>, ()> {
-        let mut growth = Growth { family, backends: Vec::new(), failed: false };
+        let mut growth = Growth { family, backends: Vec::with_capacity(list.list.len()), failed: false };
         let members = self.expand(source, list, None, listener, &mut growth);
         if growth.failed {
             return Err(());
@@ -145,11 +145,14 @@ impl Context<'_> {
         growth: &mut Growth,
     ) -> Vec<Member> {
         let mut members = Vec::with_capacity(list.list.len());
-        let mut backup = Vec::with_capacity(list.list.len());
+        let mut backup = Vec::new();
+        let any_backup = list.list.iter().any(|backend| backend.backup);
         for backend in &list.list {
             if let Some(member) = self.member(source, backend, port, listener, growth) {
                 members.push(member);
-                backup.push(backend.backup);
+                if any_backup {
+                    backup.push(backend.backup);
+                }
             }
         }
         // A backup waits while anything beside it that is none still has weight.

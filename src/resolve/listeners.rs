@@ -1,6 +1,6 @@
 //! What services owe each other: names of their own, and listeners of their own.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::endpoint::PortRange;
@@ -17,22 +17,24 @@ use super::service::cut;
 /// `written` holds the place of each service's `as`, where it has one. Statements that `reported` holds have an error of
 /// their own that says more than two equal automatic names would.
 pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Option<Loc>], reported: &HashSet<Loc>) {
-    let count = |services: &[Service]| {
-        let mut count: HashMap<String, u32> = HashMap::new();
-        for service in services {
-            *count.entry(service.name.clone()).or_default() += 1;
-        }
-        count
-    };
-    let counted = count(services);
-    for (service, written) in services.iter_mut().zip(written) {
-        if let (Some(on), None, 2..) = (&service.on, written, counted[&service.name]) {
-            let interfaces: Vec<&str> = on.interfaces.iter().map(interface).collect();
-            let not = if on.not { "not-" } else { "" };
-            service.name = cut(format!("{}-on-{not}{}", service.name, interfaces.join("_")));
-        }
+    let mut count: HashMap<&str, u32> = HashMap::with_capacity(services.len());
+    for service in services.iter() {
+        *count.entry(&service.name).or_default() += 1;
     }
-    let mut first: HashMap<&str, Loc> = HashMap::new();
+    let not_unique = |service: &Service| count[service.name.as_str()] > 1;
+    let longer: Vec<(usize, String)> = services
+        .iter()
+        .zip(written)
+        .enumerate()
+        .filter_map(|(index, (service, written))| match (&service.on, written) {
+            (Some(on), None) if not_unique(service) => Some((index, on_interface(&service.name, on))),
+            (Some(_) | None, _) => None,
+        })
+        .collect();
+    for (index, name) in longer {
+        services[index].name = name;
+    }
+    let mut first: HashMap<&str, Loc> = HashMap::with_capacity(services.len());
     for (service, written) in services.iter().zip(written) {
         let loc = written.unwrap_or(service.loc);
         match first.get(service.name.as_str()) {
@@ -56,6 +58,13 @@ pub fn name(context: &mut Context<'_>, services: &mut [Service], written: &[Opti
     }
 }
 
+/// `NAME-on-IFACE`
+fn on_interface(name: &str, on: &On) -> String {
+    let interfaces: Vec<&str> = on.interfaces.iter().map(interface).collect();
+    let not = if on.not { "not-" } else { "" };
+    cut(format!("{name}-on-{not}{}", interfaces.join("_")))
+}
+
 fn interface(interface: &Interface) -> &str {
     match interface {
         Interface::Exact(name) | Interface::Prefix(name) => name,
@@ -67,7 +76,7 @@ type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Option
 
 /// LB012: the same protocol, destination, port, interface and source twice. Returns the statements that have it.
 pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
-    let mut first: HashMap<Key<'_>, usize> = HashMap::new();
+    let mut first: HashMap<Key<'_>, usize> = HashMap::with_capacity(services.len());
     let mut reported = HashSet::new();
     for (index, service) in services.iter().enumerate() {
         let mut clash = None;

@@ -11,7 +11,7 @@ mod options;
 mod service;
 mod weights;
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::{Code, Diagnostic, at, did_you_mean};
 use crate::ir::{Config, Service};

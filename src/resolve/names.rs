@@ -1,6 +1,6 @@
 //! Hosts, nets and pools: one namespace, declared in any order.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
 use std::net::IpAddr;
 
 use ipnet::IpNet;

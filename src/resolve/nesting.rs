@@ -2,12 +2,12 @@
 //!
 //! Nothing here recurses: a chain of names may be as long as a file.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use ipnet::IpNet;
 
 use crate::diagnostic::{Code, Diagnostic, at};
-use crate::ir::Family;
+use crate::ir::{Family, PerFamily};
 use crate::source::{Loc, SourceId};
 use crate::statement::Statement;
 use crate::statement::backends::{Backends, Server};
@@ -32,12 +32,41 @@ pub struct Shape {
     pub redirect: Option<Loc>,
     /// The first backend that is another machine.
     pub server: Option<Loc>,
+    /// The families in which a backend may have an address.
+    pub families: PerFamily<bool>,
     /// Not part of a circle, nor nested too deep: it can be expanded.
     pub sound: bool,
 }
 
 impl Shape {
-    const EMPTY: Shape = Shape { height: 0, backends: 0, port: None, redirect: None, server: None, sound: true };
+    const EMPTY: Shape = Shape {
+        height: 0,
+        backends: 0,
+        port: None,
+        redirect: None,
+        server: None,
+        families: PerFamily { v4: false, v6: false },
+        sound: true,
+    };
+
+    const BOTH: PerFamily<bool> = PerFamily { v4: true, v6: true };
+}
+
+impl Shape {
+    fn add(&mut self, backends: u64, families: PerFamily<bool>) {
+        self.backends = self.backends.saturating_add(backends);
+        self.families.v4 |= families.v4;
+        self.families.v6 |= families.v6;
+    }
+
+    fn add_pool(&mut self, inner: Shape) {
+        self.add(inner.backends, inner.families);
+        self.height = self.height.max(inner.height);
+        self.port = self.port.or(inner.port);
+        self.redirect = self.redirect.or(inner.redirect);
+        self.server = self.server.or(inner.server);
+        self.sound &= inner.sound;
+    }
 }
 
 impl<'a> Context<'a> {
@@ -82,19 +111,29 @@ impl<'a> Context<'a> {
         for backend in &list.list {
             let loc = at(source, backend.span);
             shape.port = shape.port.or(backend.port.map(|port| at(source, port.span)));
-            let inner = match self.listed_pool(source, backend.server) {
-                Some((name, _)) => self.shapes.get(name).copied().unwrap_or(Shape { sound: false, ..Shape::EMPTY }),
-                None => match backend.server {
-                    Server::Local => Shape { backends: 1, redirect: Some(loc), ..Shape::EMPTY },
-                    Server::Address(..) | Server::Name(_) => Shape { backends: 1, server: Some(loc), ..Shape::EMPTY },
+            let families = match backend.server {
+                Server::Address(address, _) => PerFamily { v4: address.is_ipv4(), v6: address.is_ipv6() },
+                Server::Local => {
+                    shape.redirect = shape.redirect.or(Some(loc));
+                    shape.add(1, Shape::BOTH);
+                    continue;
+                }
+                Server::Name(span) => match self.names.get(self.text(source, span)) {
+                    Some((_, Declaration::Pool(..))) => {
+                        let inner = self.shapes.get(self.text(source, span)).copied();
+                        shape.add_pool(inner.unwrap_or(Shape { sound: false, ..Shape::EMPTY }));
+                        continue;
+                    }
+                    Some((_, Declaration::Host(host))) => {
+                        let addresses = &host.addresses;
+                        PerFamily { v4: addresses.v4.is_some(), v6: addresses.v6.is_some() }
+                    }
+                    // An error that is recorded elsewhere.
+                    Some((_, Declaration::Net(..))) | None => Shape::BOTH,
                 },
             };
-            shape.height = shape.height.max(inner.height);
-            shape.backends = shape.backends.saturating_add(inner.backends);
-            shape.port = shape.port.or(inner.port);
-            shape.redirect = shape.redirect.or(inner.redirect);
-            shape.server = shape.server.or(inner.server);
-            shape.sound &= inner.sound;
+            shape.server = shape.server.or(Some(loc));
+            shape.add(1, families);
         }
         shape
     }
@@ -171,7 +210,8 @@ impl<'a> Context<'a> {
             return known.clone();
         }
         let mut prefixes = Vec::new();
-        let mut seen = HashSet::from([name]);
+        let mut seen = HashSet::new();
+        seen.insert(name);
         let mut open = vec![name];
         while let Some(name) = open.pop() {
             let Some(&(_, Declaration::Net(source, net))) = self.names.get(name) else { continue };

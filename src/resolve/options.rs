@@ -10,6 +10,7 @@ use crate::statement::balance::Balance;
 use crate::statement::default::Default;
 
 use super::names::aggregate;
+use super::nesting::Shape;
 use super::{Chosen, Context};
 
 impl<'a> Context<'a> {
@@ -83,6 +84,7 @@ pub fn choose<'a>(
     source: SourceId,
     balance: &'a Balance,
     defaults: &[Chosen<'a>],
+    shape: &Shape,
 ) -> Vec<Chosen<'a>> {
     let own = balance.options.iter().map(|option| Chosen { option, source, default: false });
     let mut chosen: Vec<Chosen<'a>> = own.collect();
@@ -99,7 +101,6 @@ pub fn choose<'a>(
     for (index, one) in chosen.iter().enumerate() {
         chosen[index + 1..].iter().filter_map(|other| contradiction(one, other)).for_each(|error| context.error(error));
     }
-    let shape = context.shape(source, &balance.backends);
     let Some(redirect) = shape.redirect else { return chosen };
     chosen.retain(|one| {
         let rewrites = matches!(one.option.kind, Kind::Masquerade { .. } | Kind::Snat(_));

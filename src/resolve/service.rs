@@ -1,6 +1,7 @@
 //! One `balance` statement becomes one service.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt};
+use ipnet::IpNet;
 
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::endpoint::PortRange;
@@ -26,7 +27,8 @@ pub fn resolve<'a>(
     defaults: &[Chosen<'a>],
 ) -> Option<(Service, Option<Loc>)> {
     let before = context.errors.pushed();
-    let options = choose(context, source, balance, defaults);
+    let shape = context.shape(source, &balance.backends);
+    let options = choose(context, source, balance, defaults, &shape);
     let destinations = destinations(context, source, balance);
     let ports: Vec<PortRange> = balance.listen.ports.iter().map(|ports| ports.value).collect();
     let local = destinations.contains(&Destination::Local);
@@ -42,12 +44,13 @@ pub fn resolve<'a>(
         _ => None,
     });
     let listener = Listener { ports: &ports, local, loc: at(source, balance.listen.span) };
-    let expandable = context.expandable(source, &balance.backends);
+    let expandable = context.expandable(source, &balance.backends, &shape);
     let mut bodies = PerFamily::default();
     let mut backends = PerFamily::<bool>::default();
     let mut failed = !expandable;
     for family in Family::ALL {
         let body = match expandable {
+            true if !shape.families.get(family) => Ok(None),
             true => context.body(source, &balance.backends, family, listener),
             false => Err(()),
         };
@@ -71,7 +74,7 @@ pub fn resolve<'a>(
     if failed || context.errors.pushed() > before {
         return None;
     }
-    let redirects_only = context.shape(source, &balance.backends).server.is_none();
+    let redirects_only = shape.server.is_none();
     let pending = pending(&options);
     let line = context.program.sources.get(source).line(span.start) as u32;
     let service = Service {
@@ -107,6 +110,10 @@ fn unique(protocols: impl Iterator<Item = Protocol>) -> Vec<Protocol> {
 }
 
 fn destinations(context: &mut Context<'_>, source: SourceId, balance: &Balance) -> Vec<Destination> {
+    // Nothing can be listed twice in a list of one.
+    if let [listen::Destination::Prefix(net)] = balance.listen.destinations.as_slice() {
+        return vec![Destination::Prefix(net.value)];
+    }
     let mut list = Vec::new();
     let mut first: HashMap<Destination, Loc> = HashMap::new();
     for written in &balance.listen.destinations {
@@ -194,27 +201,35 @@ fn no_backend(context: &mut Context<'_>, loc: Loc, family: Family, backends: Loc
 
 /// A stable name from protocol and listen part: `tcp-80`, `tcp-203.0.113.10-443`, `tcp_udp-53`.
 fn automatic_name(context: &Context<'_>, source: SourceId, balance: &Balance) -> String {
-    let protocols: Vec<&str> = balance.protocols.iter().map(|protocol| protocol.value.name()).collect();
-    let mut name = protocols.join("_");
-    let destinations: Vec<String> = balance
-        .listen
-        .destinations
-        .iter()
-        .map(|destination| match destination {
-            listen::Destination::Local(_) => "local".to_owned(),
-            listen::Destination::Any(_) => "any".to_owned(),
-            listen::Destination::Prefix(net) => crate::statement::net::show(net.value),
-            listen::Destination::Name(span) => context.text(source, *span).to_owned(),
-        })
-        .collect();
-    let ports: Vec<String> = balance.listen.ports.iter().map(|ports| ports.value.to_string()).collect();
-    for part in [destinations.join("_"), ports.join("_")] {
-        if !part.is_empty() {
-            name.push('-');
-            name.push_str(&part);
+    let mut name = String::with_capacity(32);
+    for (index, protocol) in balance.protocols.iter().enumerate() {
+        name.push_str(if index > 0 { "_" } else { "" });
+        name.push_str(protocol.value.name());
+    }
+    for (index, destination) in balance.listen.destinations.iter().enumerate() {
+        name.push(if index > 0 { '_' } else { '-' });
+        match destination {
+            listen::Destination::Local(_) => name.push_str("local"),
+            listen::Destination::Any(_) => name.push_str("any"),
+            // An IPv4 address has one spelling, and this is the most frequent of all destinations.
+            listen::Destination::Prefix(net) if is_host(net.value) && net.value.addr().is_ipv4() => {
+                let text = context.text(source, net.span);
+                name.push_str(text.split('/').next().unwrap_or(text));
+            }
+            listen::Destination::Prefix(net) => name.push_str(&crate::statement::net::show(net.value)),
+            listen::Destination::Name(span) => name.push_str(context.text(source, *span)),
         }
     }
+    for (index, ports) in balance.listen.ports.iter().enumerate() {
+        name.push(if index > 0 { '_' } else { '-' });
+        name.push_str(&ports.value.to_string());
+    }
     cut(name)
+}
+
+/// Whether a prefix holds one address alone.
+fn is_host(net: IpNet) -> bool {
+    net.prefix_len() == net.max_prefix_len()
 }
 
 /// Keeps a name within 63 bytes: the start of it and a hash of the whole.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::diagnostic::Code;
 use crate::endpoint::{
-    PORT, PortRange, colon_ports, is_ipv4, is_ipv6, name_ref, near_keyword, needs_brackets, server_address,
+    PORT, PortRange, colon_ports, is_ipv4, is_ipv6, name_ref, near_keyword, needs_brackets, plain_server,
+    server_address,
 };
 use crate::keyword;
 use crate::list::{Element, starts_statement, twice, unclosed};
@@ -83,7 +84,10 @@ fn inline(mut i: In<'_>) -> Parsed<'_, Vec<Backend>> {
     let mut list = Vec::new();
     let mut before = None;
     loop {
-        let (rest, parsed) = element().parse(i, before)?;
+        let (rest, parsed) = match plain(i) {
+            Some((rest, backend)) => (rest, Some(backend)),
+            None => element().parse(i, before)?,
+        };
         push(&mut list, parsed, i)?;
         match comma(rest) {
             Ok((next, comma)) => (i, before) = (next, Some(comma)),
@@ -102,7 +106,10 @@ fn block(open: In<'_>) -> Parsed<'_, Vec<Backend>> {
         if i.rest.is_empty() || i.first() == b'{' || starts_statement(i) {
             return unclosed(i, open, "a backend or `}`");
         }
-        let (rest, parsed) = element().parse(i, before)?;
+        let (rest, parsed) = match plain(i) {
+            Some((rest, backend)) => (rest, Some(backend)),
+            None => element().parse(i, before)?,
+        };
         push(&mut list, parsed, i)?;
         (i, before) = separator(rest, open)?;
         if i.first() == b'}' {
@@ -155,10 +162,32 @@ fn push<'a>(list: &mut Vec<Backend>, parsed: Option<Backend>, at: In<'a>) -> Res
             SyntaxError::new(Code::PoolNesting, at.here(), format!("more than {MAX_BACKENDS} backends in one list"));
         return Err(error.abort());
     }
+    if list.len() == 1 && list.capacity() == 1 {
+        // One allocation for a list on one line, however long it is.
+        list.reserve_exact(1 + commas_ahead(at.rest.as_bytes()));
+    }
     match parsed {
         Some(parsed) => at.push(list, parsed),
         None => Ok(()),
     }
+}
+
+/// The commas up to the end of the line or statement, in the next few thousand bytes.
+fn commas_ahead(bytes: &[u8]) -> usize {
+    const LOOK_AHEAD: usize = 4096;
+    let bytes = &bytes[..bytes.len().min(LOOK_AHEAD)];
+    let end = memchr::memchr3(b'\n', b';', b'#', bytes).unwrap_or(bytes.len());
+    memchr::memchr_iter(b',', &bytes[..end]).count()
+}
+
+/// A [`backend`] of the plainest form, read in one go: large programs have hundreds of thousands.
+fn plain(i: In<'_>) -> Option<(In<'_>, Backend)> {
+    let found = plain_server(i)?;
+    let (address, end) = (i.skip(found.address_len), i.skip(found.len));
+    let port = found.port.map(|(value, len)| Spanned { value, span: address.skip(1).span_of(len) });
+    let weight = found.weight.map(|(value, len)| Spanned { value, span: i.skip(found.len - len).span_to(end) });
+    let server = Server::Address(found.address.into(), i.span_to(address));
+    Some((end, Backend { server, port, weight, backup: false, span: i.span_to(end) }))
 }
 
 /// `backend = server [ ":" PORTS ] { "weight" NUMBER | "backup" }`
@@ -259,5 +288,59 @@ impl Backend {
             p.words(&format!(" weight {}", weight.value));
         }
         p.words(if self.backup { " backup" } else { "" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syntax::Errors;
+
+    #[test]
+    fn a_plain_backend_is_what_the_parser_proper_makes_of_it() {
+        let errors = Errors::default();
+        for text in [
+            "10.0.0.1,",
+            "10.0.0.1\n",
+            "10.0.0.1:80,",
+            "10.0.0.1:080\n",
+            "10.0.0.1:65535 weight 0,",
+            "1.2.3.4 weight 7\n",
+            "255.255.255.255:1 weight 65535\n",
+            "1.2.3.4:8 weight 007,",
+        ] {
+            let i = In::new(text, &errors);
+            let (rest, found) = plain(i).expect(text);
+            let (other_rest, other) = backend(i).expect(text);
+            assert_eq!((rest.rest, rest.offset, found), (other_rest.rest, other_rest.offset, other));
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_parser_proper() {
+        let errors = Errors::default();
+        for text in [
+            "10.0.0.1",
+            "10.0.0.256,",
+            "10.0.0.01,",
+            "10.0.0.1:0,",
+            "10.0.0.1:65536,",
+            "10.0.0.1:,",
+            "10.0.0.1:123456,",
+            "10.0.0.1:80-90,",
+            "10.0.0.1:80:90,",
+            "10.0.0.1 weight ,",
+            "10.0.0.1 weight 65536,",
+            "10.0.0.1 weight 2 backup,",
+            "10.0.0.1  weight 2,",
+            "1.2.3.4:8weight 2,",
+            "10.0.0.1.5,",
+            "1.2.3,",
+            "1..2.3,",
+            "10.0.0.1/8,",
+            "a,",
+        ] {
+            assert!(plain(In::new(text, &errors)).is_none(), "{text}");
+        }
     }
 }

@@ -72,30 +72,36 @@ impl<'a> In<'a> {
     }
 
     /// The span from here to where `end` starts.
+    #[inline]
     pub fn span_to(&self, end: In<'a>) -> Span {
         Span::new(self.offset, end.offset)
     }
 
     /// An empty span here.
+    #[inline]
     pub fn here(&self) -> Span {
         Span::new(self.offset, self.offset)
     }
 
     /// The next `len` bytes as a span.
+    #[inline]
     pub fn span_of(&self, len: usize) -> Span {
         Span::new(self.offset, self.offset + len as u32)
     }
 
     /// The first byte, 0 at the end (a source holds no NUL byte).
+    #[inline]
     pub fn first(&self) -> u8 {
         self.rest.as_bytes().first().copied().unwrap_or(0)
     }
 
+    #[inline]
     pub fn errors(&self) -> &'a Errors {
         self.errors
     }
 
     /// The input `len` bytes further on.
+    #[inline]
     pub fn skip(&self, len: usize) -> In<'a> {
         In { rest: &self.rest[len..], offset: self.offset + len as u32, errors: self.errors }
     }
@@ -106,25 +112,31 @@ impl<'a> In<'a> {
     }
 
     /// The next `len` bytes alone.
+    #[inline]
     pub fn keep(&self, len: usize) -> In<'a> {
         In { rest: &self.rest[..len], ..*self }
     }
 
     /// Counts one statement, option or list element that starts here, against [`MAX_NODES`].
+    #[inline]
     pub fn count_node(&self) -> Result<(), Abort> {
         let nodes = self.errors.nodes.get() + 1;
         self.errors.nodes.set(nodes);
-        match nodes.cmp(&(MAX_NODES + 1)) {
-            std::cmp::Ordering::Less => Ok(()),
-            std::cmp::Ordering::Equal => Err(SyntaxError::new(
-                Code::TargetLimit,
-                self.here(),
-                format!("more than {MAX_NODES} statements, options and list elements in one file"),
-            )
-            .help("this is where reading ended; split the file, or list prefixes instead of addresses")
-            .abort()),
-            std::cmp::Ordering::Greater => Err(super::already_reported()),
+        match nodes <= MAX_NODES {
+            true => Ok(()),
+            false => Err(self.too_many_nodes(nodes)),
         }
+    }
+
+    #[cold]
+    fn too_many_nodes(&self, nodes: usize) -> Abort {
+        if nodes > MAX_NODES + 1 {
+            return super::already_reported();
+        }
+        let message = format!("more than {MAX_NODES} statements, options and list elements in one file");
+        SyntaxError::new(Code::TargetLimit, self.here(), message)
+            .help("this is where reading ended; split the file, or list prefixes instead of addresses")
+            .abort()
     }
 
     /// Counts an element that starts here and adds it to `list`, which grows no further than it must at first.

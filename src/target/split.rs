@@ -33,19 +33,23 @@ impl Probability {
     pub fn raw(self) -> u32 {
         self.0
     }
+
+    /// The probability times 10^11, rounded: what stands behind the point where iptables-save prints it.
+    pub fn digits(self) -> u64 {
+        // 10^11 / 2^31 is 5^11 / 2^20, and 2^31 * 5^11 is below 2^57.
+        let scaled = u64::from(self.0) * 5u64.pow(11);
+        let (whole, rest) = (scaled >> 20, scaled & 0xf_ffff);
+        // Half to even, as printf rounds an exactly representable double.
+        let up = rest > 0x8_0000 || (rest == 0x8_0000 && whole % 2 == 1);
+        whole + u64::from(up)
+    }
 }
 
 impl std::fmt::Display for Probability {
     /// With 11 decimals, as iptables-save prints it; `lround` of that text gives the same integer again.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const SCALE: u128 = 100_000_000_000;
-        let scaled = u128::from(self.0) * SCALE;
-        // Half to even, as printf rounds an exactly representable double.
-        let (whole, rest) = scaled.div_rem(&u128::from(ALWAYS));
-        let half = u128::from(ALWAYS) / 2;
-        let up = rest > half || (rest == half && whole % 2 == 1);
-        let digits = whole + u128::from(up);
-        write!(f, "{}.{:011}", digits / SCALE, digits % SCALE)
+        const SCALE: u64 = 100_000_000_000;
+        write!(f, "{}.{:011}", self.digits() / SCALE, self.digits() % SCALE)
     }
 }
 
@@ -88,14 +92,16 @@ pub fn weights(members: &[Member], max: u64) -> Result<Weights, Vanishes> {
                 .map(|(index, weight)| (index, (weight / &divisor).to_u64().expect("the sum fits into 64 bits"))),
         );
     } else {
+        // Most weights are small, and most often one of them is 1.
+        let mut divisor = 0u16;
         for member in members.iter().filter(|member| member.weight > 0) {
             if let Node::Backend(index) = member.node {
                 flat.push((index, u64::from(member.weight)));
+                divisor = if divisor == 1 { 1 } else { divisor.gcd(&member.weight) };
             }
         }
-        let divisor = flat.iter().fold(0, |divisor: u64, (_, weight)| divisor.gcd(weight));
-        for (_, weight) in &mut flat {
-            *weight /= divisor;
+        for (_, weight) in flat.iter_mut().filter(|_| divisor > 1) {
+            *weight /= u64::from(divisor);
         }
     }
     let (backends, weights) = flat.into_iter().unzip();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
+use smallvec::smallvec;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::dispatch::{Hook, Listener, listeners, loopback, tests_interface};
@@ -69,6 +70,11 @@ impl NatChains {
         ChainId(self.chains.len() as u32 - 1)
     }
 
+    /// Makes room for as many rules as a service is going to have: its chain never gets others.
+    pub fn reserve(&mut self, chain: ChainId, family: Family, rules: usize) {
+        self.chains[chain.0 as usize].rules_mut(family).reserve_exact(rules);
+    }
+
     pub fn push(&mut self, chain: ChainId, family: Family, rule: Rule) {
         self.chains[chain.0 as usize].rules_mut(family).push(rule);
     }
@@ -118,11 +124,7 @@ impl<'a> Lowering<'a> {
         let free = free_ports(config);
         let sink = |port, chain| Sink { port, chain, used: BTreeSet::new() };
         let sinks = Sinks { reject: sink(free[0], nat.add(reject)), drop: sink(free[1], nat.add(drop)) };
-        let comments = config
-            .services()
-            .iter()
-            .map(|service| Comment::new(&format!("{} {}", config.origin(service), service.name)))
-            .collect();
+        let comments = config.services().iter().map(|service| Comment::new(config.label(service))).collect();
         Lowering { config, nat, hooks, sinks, comments }
     }
 
@@ -184,10 +186,11 @@ impl<'a> Lowering<'a> {
     }
 
     /// One rule for each listed interface, or one with `!`; several with `!` are tested behind the dispatch.
-    fn interfaces(&self, service: &Service) -> Vec<Option<Negatable<Interface>>> {
+    fn interfaces(&self, service: &Service) -> Vec<Option<Box<Negatable<Interface>>>> {
         match &service.on {
             Some(on) if !on.not || on.interfaces.len() == 1 => {
-                on.interfaces.iter().map(|named| Some(Negatable { not: on.not, value: interface(named) })).collect()
+                let negatable = |named| Negatable { not: on.not, value: interface(named) };
+                on.interfaces.iter().map(|named| Some(Box::new(negatable(named)))).collect()
             }
             Some(_) | None => vec![None],
         }
@@ -393,7 +396,8 @@ fn free_ports(config: &Config) -> [u16; 2] {
     }
     let mut free = (9..=u16::MAX).chain(1..9).filter(|port| !used[usize::from(*port)]);
     // Distinct in every case, or what is rejected and what is dropped could not be told apart.
-    [free.next().unwrap_or(9), free.next().unwrap_or(10)]
+    let reject = free.next().unwrap_or(9);
+    [reject, free.next().unwrap_or(if reject == 10 { 9 } else { 10 })]
 }
 
 fn same_but_ports(a: &Listener, b: &Listener) -> bool {
@@ -402,7 +406,10 @@ fn same_but_ports(a: &Listener, b: &Listener) -> bool {
 
 /// The fewest matches that cover the ports.
 fn port_matches(ports: &[PortRange]) -> Vec<Match> {
-    let mut matches = Vec::with_capacity(1);
+    if let [only] = ports {
+        return vec![Match::Port(*only)];
+    }
+    let mut matches = Vec::new();
     let mut chunk: Vec<PortRange> = Vec::new();
     let mut size = 0;
     let mut close = |chunk: &mut Vec<PortRange>| match chunk.as_slice() {
@@ -441,7 +448,7 @@ fn excluded_interfaces(service: &Service) -> Vec<Rule> {
     };
     list.iter()
         .map(|named| Rule {
-            interface: Some(Negatable { not: false, value: interface(named) }),
+            interface: Some(Box::new(Negatable { not: false, value: interface(named) })),
             target: Target::Return,
             ..Rule::default()
         })
@@ -474,7 +481,7 @@ fn filter_rules(service: &Service, family: Family, sink: u16, target: &Target) -
             };
             for &port in &service.ports {
                 let sink = PortRange::single(sink).expect("sinks have a port");
-                let matches = vec![Match::Port(sink), Match::Translated { destination, port }];
+                let matches = smallvec![Match::Port(sink), Match::Translated { destination, port }];
                 rules.push(Rule { protocol: Some(protocol), matches, target: target.clone(), ..Rule::default() });
             }
         }

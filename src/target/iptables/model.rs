@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::dispatch::Hook;
 use crate::endpoint::PortRange;
@@ -91,7 +92,7 @@ impl Chain {
     }
 }
 
-/// A chain's name: 1 to 28 bytes (XT_EXTENSION_MAXNAMELEN - 1), no blanks, not starting with `-` or `!`.
+/// A chain's name: 1 to 28 bytes of printable ASCII (XT_EXTENSION_MAXNAMELEN - 1), no quotes, not starting with `-` or `!`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChainName(String);
 
@@ -101,7 +102,7 @@ pub const MAX_CHAIN_NAME: usize = 28;
 impl ChainName {
     pub fn new(name: String) -> Option<ChainName> {
         let fits = (1..=MAX_CHAIN_NAME).contains(&name.len());
-        let clean = !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '\'');
+        let clean = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\'');
         (fits && clean && !name.starts_with(['-', '!'])).then_some(ChainName(name))
     }
 
@@ -116,20 +117,37 @@ pub struct CommentId(pub u32);
 
 /// A rule's comment: at most 255 bytes (iptables cuts a longer one in silence), no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Comment(String);
+pub struct Comment {
+    text: String,
+    /// Whether the text can stand in double quotes as it is.
+    plain: bool,
+}
 
 /// The longest comment in bytes: XT_MAX_COMMENT_LEN - 1.
 pub const MAX_COMMENT: usize = 255;
 
 impl Comment {
     /// Cuts the text in front, where the path stands, and replaces control characters.
-    pub fn new(text: &str) -> Comment {
-        let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        Comment(crate::target::cut_front(&text, MAX_COMMENT).into_owned())
+    pub fn new(text: String) -> Comment {
+        let clean = text.bytes().all(|byte| (b' '..0x7f).contains(&byte));
+        let mut text = match clean {
+            true => text,
+            false => text.chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
+        };
+        if text.len() > MAX_COMMENT {
+            text = crate::target::cut_front(&text, MAX_COMMENT).into_owned();
+        }
+        let plain = !text.bytes().any(|byte| matches!(byte, b'"' | b'\\'));
+        Comment { text, plain }
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether the text can stand in double quotes as it is.
+    pub fn is_plain(&self) -> bool {
+        self.plain
     }
 }
 
@@ -138,12 +156,29 @@ impl Comment {
 pub struct Rule {
     pub source: Option<Negatable<IpNet>>,
     pub destination: Option<Negatable<IpNet>>,
-    pub interface: Option<Negatable<Interface>>,
+    /// Boxed, because few rules have one and there may be a million rules.
+    pub interface: Option<Box<Negatable<Interface>>>,
     pub protocol: Option<Protocol>,
-    pub matches: Vec<Match>,
+    pub matches: Matches,
     pub comment: Option<CommentId>,
     pub target: Target,
 }
+
+impl Rule {
+    /// Matches everything, and returns.
+    pub const EMPTY: Rule = Rule {
+        source: None,
+        destination: None,
+        interface: None,
+        protocol: None,
+        matches: Matches::new_const(),
+        comment: None,
+        target: Target::Return,
+    };
+}
+
+/// The matches of a rule: most have at most one, and there may be a million rules.
+pub type Matches = SmallVec<[Match; 1]>;
 
 /// A match that `!` may stand before.
 #[derive(Clone, Debug, PartialEq, Eq)]

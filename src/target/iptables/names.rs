@@ -1,6 +1,8 @@
 //! Names of chains: `LBC-PREROUTING`, `LBC-SVC-tcp-80`, `LBC-SVC-tcp-80/b1`. Stable, readable, at most 28 bytes.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+
+use foldhash::{HashSet, HashSetExt};
 
 use crate::ir::hash::fnv1a_32;
 use crate::target::Instance;
@@ -10,13 +12,15 @@ use super::model::{ChainName, MAX_CHAIN_NAME};
 /// Gives out names; no name twice.
 pub struct Names {
     prefix: String,
+    /// `LBC-SVC-` or `LBC-INSTANCE-SVC-`.
+    service_prefix: String,
     used: HashSet<String>,
 }
 
 impl Names {
     pub fn new(instance: Option<&Instance>) -> Names {
         let prefix = instance.map_or_else(|| "LBC".to_owned(), |instance| format!("LBC-{}", instance.as_str()));
-        Names { prefix, used: HashSet::new() }
+        Names { service_prefix: format!("{prefix}-SVC-"), prefix, used: HashSet::new() }
     }
 
     /// `LBC` or `LBC-INSTANCE`.
@@ -35,12 +39,17 @@ impl Names {
     ///
     /// A name that is too long is cut and gets a hash of the whole, before the suffix.
     pub fn service(&mut self, service: &str, suffix: &str) -> ChainName {
-        let service: String =
-            service.chars().map(|c| if c.is_ascii_graphic() && c != '"' && c != '\'' { c } else { '_' }).collect();
-        let start = format!("{}-SVC-", self.prefix);
-        let plain = format!("{start}{service}{suffix}");
-        if plain.len() <= MAX_CHAIN_NAME && self.used.insert(plain.clone()) {
-            return ChainName::new(plain).expect("checked above");
+        let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\'';
+        let service: Cow<'_, str> = match service.bytes().all(fits) {
+            true => service.into(),
+            false => service.chars().map(|c| if u8::try_from(c).is_ok_and(fits) { c } else { '_' }).collect(),
+        };
+        let start = self.service_prefix.as_str();
+        if start.len() + service.len() + suffix.len() <= MAX_CHAIN_NAME {
+            let plain = [start, &service, suffix].concat();
+            if self.used.insert(plain.clone()) {
+                return ChainName::new(plain).expect("checked above");
+            }
         }
         let mut salt = 0u32;
         loop {

@@ -8,9 +8,11 @@ use ipnet::IpNet;
 use crate::endpoint::PortRange;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
+use crate::target::split::Probability;
 
 use super::model::{
-    BpfProgram, Chain, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table, TableName, Target,
+    BpfProgram, Chain, Comment, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table,
+    TableName, Target,
 };
 
 /// Which families the text is for.
@@ -132,18 +134,15 @@ fn prefix_of(chain: &Chain, families: Families) -> &'static str {
 pub(super) struct Out<'w, W: Write> {
     buffer: Vec<u8>,
     to: &'w mut W,
-    /// The comment match of each service, quoted once: its rules share it.
-    comments: Vec<String>,
+    comments: &'w [Comment],
 }
 
 /// Where the buffer is written out.
 const PIECE: usize = 64 << 10;
 
 impl<'w, W: Write> Out<'w, W> {
-    pub fn new(rules: &Ruleset, to: &'w mut W) -> Out<'w, W> {
-        let comments =
-            rules.comments.iter().map(|comment| format!(" -m comment --comment {}", quoted(comment.as_str())));
-        Out { buffer: Vec::with_capacity(PIECE + 4096), to, comments: comments.collect() }
+    pub fn new(rules: &'w Ruleset, to: &'w mut W) -> Out<'w, W> {
+        Out { buffer: Vec::with_capacity(PIECE + 4096), to, comments: &rules.comments }
     }
 
     pub fn text(&mut self, text: &str) {
@@ -216,7 +215,16 @@ impl<'w, W: Write> Out<'w, W> {
             self.one_match(one, rule.protocol);
         }
         if let Some(comment) = rule.comment {
-            self.buffer.extend_from_slice(self.comments[comment.0 as usize].as_bytes());
+            let comment = &self.comments[comment.0 as usize];
+            self.text(" -m comment --comment ");
+            match comment.is_plain() {
+                true => {
+                    self.text("\"");
+                    self.text(comment.as_str());
+                    self.text("\"");
+                }
+                false => self.text(&quoted(comment.as_str())),
+            }
         }
         self.target(table, rule);
     }
@@ -270,8 +278,7 @@ impl<'w, W: Write> Out<'w, W> {
             }),
             Match::Random(probability) => {
                 self.text(" -m statistic --mode random --probability ");
-                // Below 1: eleven digits behind the point, in one go.
-                self.text(&probability.to_string());
+                self.probability(*probability);
             }
             Match::Nth { every } => {
                 self.text(" -m statistic --mode nth --every ");
@@ -373,29 +380,64 @@ impl<'w, W: Write> Out<'w, W> {
     fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => {
-                for (index, octet) in address.octets().into_iter().enumerate() {
-                    self.text(if index > 0 { "." } else { "" });
-                    self.number(u32::from(octet));
+                let (mut text, mut len) = ([0; 16], 0);
+                for octet in address.octets() {
+                    let (digits, count) = OCTETS[usize::from(octet)];
+                    text[len..len + 4].copy_from_slice(&digits);
+                    len += count + 1;
                 }
+                self.buffer.extend_from_slice(&text[..len - 1]);
             }
             IpAddr::V6(address) => self.text(&address.to_string()),
         }
     }
 
+    /// As `Probability` displays itself.
+    fn probability(&mut self, probability: Probability) {
+        let mut text = *b"0.00000000000";
+        let mut rest = probability.digits();
+        for place in (2..text.len()).rev().chain([0]) {
+            text[place] += (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.buffer.extend_from_slice(&text);
+    }
+
     fn number(&mut self, mut number: u32) {
+        if number < 10 {
+            return self.buffer.push(b'0' + number as u8);
+        }
         let mut digits = [0u8; 10];
         let mut at = digits.len();
-        loop {
+        while number > 0 {
             at -= 1;
             digits[at] = b'0' + (number % 10) as u8;
             number /= 10;
-            if number == 0 {
-                break;
-            }
         }
         self.buffer.extend_from_slice(&digits[at..]);
     }
 }
+
+/// Each octet in decimal with a dot behind it, and the number of its digits.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut table = [([b'.'; 4], 0); 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (digits, count) = match octet {
+            0..=9 => ([0, 0, octet], 1),
+            10..=99 => ([0, octet / 10, octet % 10], 2),
+            _ => ([octet / 100, octet / 10 % 10, octet % 10], 3),
+        };
+        let mut at = 0;
+        while at < count {
+            table[octet].0[at] = b'0' + digits[3 - count + at] as u8;
+            at += 1;
+        }
+        table[octet].1 = count;
+        octet += 1;
+    }
+    table
+};
 
 /// In double quotes, where `"` and `\` need a backslash.
 fn quoted(text: &str) -> String {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::smallvec;
+
 use crate::endpoint::PortRange;
 use crate::ir::hash::SourceHash;
 use crate::ir::{Algorithm, Backend, BackendPort, Family, Group, Service};
@@ -11,7 +13,7 @@ use crate::target::vanishes;
 
 use super::hash::{Level, Next, levels, programs};
 use super::lower::NatChains;
-use super::model::{ChainId, CommentId, DnatPort, Match, Rule, Target};
+use super::model::{ChainId, CommentId, DnatPort, Match, Matches, Rule, Target};
 
 /// Sums of weights stay in 63 bits; a larger one is scaled, far below what a probability can tell apart.
 const MAX_TOTAL: u64 = u64::MAX >> 1;
@@ -20,28 +22,39 @@ const MAX_TOTAL: u64 = u64::MAX >> 1;
 pub struct Picker<'a> {
     service: &'a Service,
     pub comment: CommentId,
-    /// The chains so far, by suffix: both families share them.
+    /// The service's own chain.
+    chain: Option<ChainId>,
+    /// The chains behind it, by suffix. Both families share all of them.
     chains: BTreeMap<String, ChainId>,
 }
 
 impl<'a> Picker<'a> {
     pub fn new(service: &'a Service, comment: CommentId) -> Picker<'a> {
-        Picker { service, comment, chains: BTreeMap::new() }
+        Picker { service, comment, chain: None, chains: BTreeMap::new() }
     }
 
     /// The service's chain (no suffix), or one of those behind it.
     pub fn chain(&mut self, nat: &mut NatChains, suffix: &str) -> ChainId {
-        if let Some(&chain) = self.chains.get(suffix) {
-            return chain;
-        }
-        let name = nat.names.service(&self.service.name, suffix);
-        let chain = nat.add(name);
-        self.chains.insert(suffix.to_owned(), chain);
-        chain
+        let known = if suffix.is_empty() { self.chain } else { self.chains.get(suffix).copied() };
+        known.unwrap_or_else(|| {
+            let name = nat.names.service(&self.service.name, suffix);
+            let chain = nat.add(name);
+            match suffix.is_empty() {
+                true => self.chain = Some(chain),
+                false => {
+                    self.chains.insert(suffix.to_owned(), chain);
+                }
+            }
+            chain
+        })
     }
 
     /// The target of a service that needs no chain: one backend, and one rule for it.
     pub fn direct(&self, group: &Group) -> Option<Target> {
+        // The weights do not matter to the question, and most services have two at once.
+        if group.members.iter().filter(|member| member.weight > 0).nth(1).is_some() {
+            return None;
+        }
         let weights = split::weights(&group.members, MAX_TOTAL).ok()?;
         match weights.backends.as_slice() {
             [only] => target(group.backends[*only as usize]),
@@ -62,13 +75,13 @@ impl<'a> Picker<'a> {
                 let count = slots.len() as u32;
                 for (slot, &index) in (0u32..).zip(&slots) {
                     let every = count - slot;
-                    let matches = if every > 1 { vec![Match::Nth { every }] } else { Vec::new() };
+                    let matches = if every > 1 { smallvec![Match::Nth { every }] } else { Matches::new() };
                     self.one(nat, family, chain, group, index, matches);
                 }
             }
             Algorithm::SourceHash(hash) => match family {
                 Family::V4 => match levels(hash, &group.buckets) {
-                    Next::Backend(index) => self.one(nat, family, chain, group, index, Vec::new()),
+                    Next::Backend(index) => self.one(nat, family, chain, group, index, Matches::new()),
                     Next::Level(_, level) => self.level(nat, family, chain, group, &level, "/h"),
                 },
                 Family::V6 => self.bpf(nat, chain, group, &weights, hash),
@@ -93,16 +106,16 @@ impl<'a> Picker<'a> {
             (true, list) => list.iter().copied().map(Some).collect(),
             (false, _) => vec![None],
         };
+        nat.reserve(chain, family, protocols.len() * weights.backends.len());
         for protocol in protocols {
             for (nth, &index) in weights.backends.iter().enumerate() {
-                let matches = probabilities.get(nth).map(|&probability| Match::Random(probability));
+                let matches = match probabilities.get(nth) {
+                    Some(&probability) => Matches::from_buf([Match::Random(probability)]),
+                    None => Matches::new(),
+                };
                 let target = self.target(nat, family, group, index);
-                let matches = matches.into_iter().collect();
-                nat.push(
-                    chain,
-                    family,
-                    Rule { protocol, matches, comment: Some(self.comment), target, ..Rule::default() },
-                );
+                let rule = Rule { protocol, matches, comment: Some(self.comment), target, ..Rule::EMPTY };
+                nat.push(chain, family, rule);
             }
         }
     }
@@ -115,7 +128,7 @@ impl<'a> Picker<'a> {
         chain: ChainId,
         group: &Group,
         index: u32,
-        matches: Vec<Match>,
+        matches: Matches,
     ) {
         let backend = group.backends[index as usize];
         let (protocol, target) = match self.service.protocols.as_slice() {
@@ -148,7 +161,7 @@ impl<'a> Picker<'a> {
                 (None, Backend::Local(BackendPort::Shifted { listen, first, count })) => {
                     for offset in 0..count {
                         let port = PortRange::single(listen + offset).expect("a listener's port");
-                        let matches = vec![Match::Port(port)];
+                        let matches = smallvec![Match::Port(port)];
                         let target = Target::Redirect(first + offset);
                         nat.push(chain, family, Rule { matches, target, ..rule.clone() });
                     }
@@ -172,10 +185,10 @@ impl<'a> Picker<'a> {
         suffix: &str,
     ) {
         for (mask, next) in &level.steps {
-            let matches = vec![Match::Cluster { mask: *mask, seed: level.seed }];
+            let matches = smallvec![Match::Cluster { mask: *mask, seed: level.seed }];
             self.next(nat, family, chain, group, next, matches, suffix);
         }
-        self.next(nat, family, chain, group, &level.rest, Vec::new(), suffix);
+        self.next(nat, family, chain, group, &level.rest, Matches::new(), suffix);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one recursion over the digits")]
@@ -186,7 +199,7 @@ impl<'a> Picker<'a> {
         chain: ChainId,
         group: &Group,
         next: &Next,
-        matches: Vec<Match>,
+        matches: Matches,
         suffix: &str,
     ) {
         match next {
@@ -210,11 +223,11 @@ impl<'a> Picker<'a> {
         let last = buckets.keys().next_back().copied();
         for (&index, buckets) in &buckets {
             if Some(index) == last {
-                self.one(nat, Family::V6, chain, group, index, Vec::new());
+                self.one(nat, Family::V6, chain, group, index, Matches::new());
                 continue;
             }
             for program in programs(hash, buckets) {
-                self.one(nat, Family::V6, chain, group, index, vec![Match::Bpf(program)]);
+                self.one(nat, Family::V6, chain, group, index, smallvec![Match::Bpf(program)]);
             }
         }
     }
