@@ -66,7 +66,7 @@ fn item<'a>(begin: In<'a>, file: &mut File) -> In<'a> {
     let before = errors.count();
     let end = |_: In<'a>| statement_end(begin, keyword::role);
     let parsed = recover(begin, statement::statement, end).and_then(|(rest, item)| {
-        begin.count_node()?;
+        begin.count(item.as_ref().map_or(0, Item::bytes))?;
         Ok((rest, item))
     });
     let error = match parsed {

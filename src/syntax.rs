@@ -20,7 +20,7 @@ pub use error::{
     Abort, MAX_TOKEN_BYTES, Parsed, Problem, SyntaxError, already_reported, expect, expected, found, not_here, shorten,
     token_len, without_arrow,
 };
-pub use input::{Errors, In, MAX_ERRORS, MAX_NODES};
+pub use input::{Errors, In, MAX_ERRORS, MAX_TREE_BYTES};
 pub use recovery::{Role, element_end, element_end_or, go_on, recover, statement_end};
 
 // ---- blanks and line ends -------------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ use super::{Abort, Parsed, SyntaxError};
 /// Errors recorded in one file before its parser gives up on the rest of it.
 pub const MAX_ERRORS: usize = 1_000;
 
-/// Statements, options and list elements of one file.
+/// What the statements, options and list elements of one file may take, in bytes of memory.
 ///
-/// Ten times what the largest configuration is built for; it bounds the memory that 64 MiB of text can ask for.
-pub const MAX_NODES: usize = 1 << 20;
+/// 100,000 services of 10 backends need 195 MB; it bounds the memory and the time that 64 MiB of text can ask for.
+pub const MAX_TREE_BYTES: usize = 224 << 20;
+
+/// What an element counts at least, in bytes: reading one takes time, however small it is.
+const MIN_ELEMENT_BYTES: usize = 64;
 
 /// What is left of a source, where it starts, and where errors go.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub struct In<'a> {
 #[derive(Debug, Default)]
 pub struct Errors {
     list: RefCell<Vec<SyntaxError>>,
-    nodes: Cell<usize>,
+    tree_bytes: Cell<usize>,
 }
 
 impl Errors {
@@ -57,7 +60,7 @@ impl Errors {
 
     /// Whether the file holds more than is read of one file.
     pub fn full(&self) -> bool {
-        self.nodes.get() > MAX_NODES
+        self.tree_bytes.get() > MAX_TREE_BYTES
     }
 
     pub fn take(self) -> Vec<SyntaxError> {
@@ -117,23 +120,24 @@ impl<'a> In<'a> {
         In { rest: &self.rest[..len], ..*self }
     }
 
-    /// Counts one statement, option or list element that starts here, against [`MAX_NODES`].
+    /// Counts a statement, an option or a list element that starts here and takes `bytes`, against [`MAX_TREE_BYTES`].
     #[inline]
-    pub fn count_node(&self) -> Result<(), Abort> {
-        let nodes = self.errors.nodes.get() + 1;
-        self.errors.nodes.set(nodes);
-        match nodes <= MAX_NODES {
+    pub fn count(&self, bytes: usize) -> Result<(), Abort> {
+        let before = self.errors.tree_bytes.get();
+        self.errors.tree_bytes.set(before + bytes);
+        match before + bytes <= MAX_TREE_BYTES {
             true => Ok(()),
-            false => Err(self.too_many_nodes(nodes)),
+            false => Err(self.too_large(before)),
         }
     }
 
     #[cold]
-    fn too_many_nodes(&self, nodes: usize) -> Abort {
-        if nodes > MAX_NODES + 1 {
+    fn too_large(&self, before: usize) -> Abort {
+        if before > MAX_TREE_BYTES {
             return super::already_reported();
         }
-        let message = format!("more than {MAX_NODES} statements, options and list elements in one file");
+        let mebibytes = MAX_TREE_BYTES >> 20;
+        let message = format!("the statements up to here take {mebibytes} MiB of memory, the most for one file");
         SyntaxError::new(Code::TargetLimit, self.here(), message)
             .help("this is where reading ended; split the file, or list prefixes instead of addresses")
             .abort()
@@ -141,7 +145,7 @@ impl<'a> In<'a> {
 
     /// Counts an element that starts here and adds it to `list`, which grows no further than it must at first.
     pub fn push<T>(&self, list: &mut Vec<T>, element: T) -> Result<(), Abort> {
-        self.count_node()?;
+        self.count(size_of::<T>().max(MIN_ELEMENT_BYTES))?;
         if list.capacity() == 0 {
             // Most lists have one element; four, as `push` would take, are 200 MB in a file of a million hosts.
             list.reserve_exact(1);

@@ -77,34 +77,37 @@ pub struct Vanishes(pub u32);
 
 /// Flattens a tree of weights. `max` bounds the sum; larger sums are scaled to it by largest remainder.
 pub fn weights(members: &[Member], max: u64) -> Result<Weights, Vanishes> {
-    let mut flat = Vec::with_capacity(members.len());
-    let nested = members.iter().any(|member| matches!(member.node, Node::Pool(_)));
-    if nested {
-        let mut big = Vec::new();
-        flatten(members, &BigUint::one(), &scale(members), &mut big);
-        let divisor = big.iter().fold(BigUint::zero(), |divisor, (_, weight)| divisor.gcd(weight));
-        let sum: BigUint = big.iter().map(|(_, weight)| weight / &divisor).sum();
-        if sum > BigUint::from(max) {
-            return scaled(big, max);
-        }
-        flat.extend(
-            big.into_iter()
-                .map(|(index, weight)| (index, (weight / &divisor).to_u64().expect("the sum fits into 64 bits"))),
-        );
-    } else {
-        // Most weights are small, and most often one of them is 1.
-        let mut divisor = 0u16;
-        for member in members.iter().filter(|member| member.weight > 0) {
-            if let Node::Backend(index) = member.node {
-                flat.push((index, u64::from(member.weight)));
-                divisor = if divisor == 1 { 1 } else { divisor.gcd(&member.weight) };
-            }
-        }
-        for (_, weight) in flat.iter_mut().filter(|_| divisor > 1) {
-            *weight /= u64::from(divisor);
+    if members.iter().any(|member| matches!(member.node, Node::Pool(_))) {
+        return nested(members, max);
+    }
+    let mut backends = Vec::with_capacity(members.len());
+    let mut weights = Vec::with_capacity(members.len());
+    // Most weights are small, and most often one of them is 1.
+    let mut divisor = 0u16;
+    for member in members.iter().filter(|member| member.weight > 0) {
+        if let Node::Backend(index) = member.node {
+            backends.push(index);
+            weights.push(u64::from(member.weight));
+            divisor = if divisor == 1 { 1 } else { divisor.gcd(&member.weight) };
         }
     }
-    let (backends, weights) = flat.into_iter().unzip();
+    for weight in weights.iter_mut().filter(|_| divisor > 1) {
+        *weight /= u64::from(divisor);
+    }
+    Ok(Weights { backends, weights, exact: true })
+}
+
+/// As [`weights`], for a tree with pools in it.
+fn nested(members: &[Member], max: u64) -> Result<Weights, Vanishes> {
+    let mut big = Vec::new();
+    flatten(members, &BigUint::one(), &scale(members), &mut big);
+    let divisor = big.iter().fold(BigUint::zero(), |divisor, (_, weight)| divisor.gcd(weight));
+    let sum: BigUint = big.iter().map(|(_, weight)| weight / &divisor).sum();
+    if sum > BigUint::from(max) {
+        return scaled(big, max);
+    }
+    let small = |weight: BigUint| (weight / &divisor).to_u64().expect("the sum fits into 64 bits");
+    let (backends, weights) = big.into_iter().map(|(index, weight)| (index, small(weight))).unzip();
     Ok(Weights { backends, weights, exact: true })
 }
 
