@@ -17,3 +17,4 @@ pub mod source;
 pub mod statement;
 pub mod syntax;
 pub mod target;
+pub mod trace;

@@ -128,8 +128,9 @@ pub fn check(program: &Program, syntax: Vec<Diagnostic>) -> Result<Config, Vec<D
 fn services(context: &mut Context<'_>) -> Vec<Service> {
     let program = context.program;
     let mut defaults: HashMap<SourceId, Vec<Chosen<'_>>> = HashMap::new();
-    let mut services = Vec::new();
-    let mut written = Vec::new();
+    let balances = program.items().filter(|(_, item)| matches!(item.statement, Statement::Balance(_))).count();
+    let mut services = Vec::with_capacity(balances);
+    let mut written = Vec::with_capacity(balances);
     for (source, item) in program.items() {
         match &item.statement {
             Statement::Default(default) => {
