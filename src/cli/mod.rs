@@ -5,10 +5,15 @@
 
 mod check;
 mod compile;
+mod explain;
 mod fmt;
 mod input;
 mod output;
 mod render;
+mod rules;
+mod show;
+mod trace;
+mod which;
 
 use std::process::ExitCode;
 
@@ -62,6 +67,9 @@ enum Command {
     Compile(compile::Compile),
     Check(check::Check),
     Fmt(fmt::Fmt),
+    Explain(explain::Explain),
+    Trace(trace::Trace),
+    Which(which::Which),
 }
 
 /// How a command ends (`cli.md` of the language: 0 clean, 1 findings, 2 it could not do its work).
@@ -103,6 +111,9 @@ pub fn main() -> ExitCode {
         Command::Compile(compile) => compile.run(&args.global),
         Command::Check(check) => check.run(&args.global),
         Command::Fmt(fmt) => fmt.run(&args.global),
+        Command::Explain(explain) => explain.run(&args.global),
+        Command::Trace(trace) => trace.run(&args.global),
+        Command::Which(which) => which.run(&args.global),
     });
     match result {
         Ok(Ok(Exit::Clean)) => ExitCode::SUCCESS,

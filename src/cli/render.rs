@@ -69,18 +69,11 @@ fn place<'a>(sources: &'a Sources, label: &Label) -> (&'a Source, Span) {
 // ---- for people -----------------------------------------------------------------------------------------------------
 
 fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic], text: &mut String) {
-    let color = match global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => {
-            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-            let terminal = match stream {
-                Stream::Out => io::stdout().is_terminal(),
-                Stream::Err => io::stderr().is_terminal(),
-            };
-            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && (set("CLICOLOR_FORCE") || terminal)
-        }
+    let terminal = match stream {
+        Stream::Out => io::stdout().is_terminal(),
+        Stream::Err => io::stderr().is_terminal(),
     };
+    let color = colored(global, terminal);
     let unicode = speaks_unicode();
     let theme = GraphicalTheme {
         characters: if unicode { ThemeCharacters::unicode() } else { ThemeCharacters::ascii() },
@@ -106,8 +99,20 @@ fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic],
     }
 }
 
+/// Whether a stream gets colour: as asked for, else where it is a terminal and the environment does not object.
+pub fn colored(global: &Global, terminal: bool) -> bool {
+    match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && (set("CLICOLOR_FORCE") || terminal)
+        }
+    }
+}
+
 /// Whether the locale says that the terminal can show more than ASCII.
-fn speaks_unicode() -> bool {
+pub fn speaks_unicode() -> bool {
     let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
     let locale = locale.to_ascii_lowercase();
@@ -404,7 +409,7 @@ struct JsonLabel<'a> {
 }
 
 /// JSON text in which what a terminal would obey is escaped, beyond what JSON itself asks for. It stands in strings only.
-fn escaped(json: &str) -> String {
+pub fn escaped(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         match obeyed(c) && c != '\n' {

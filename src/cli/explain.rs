@@ -1,0 +1,330 @@
+//! `lbc explain`
+
+use clap::Args;
+use num_traits::{Signed, ToPrimitive, Zero};
+use serde::Serialize;
+
+use crate::explain::{Explained, Form, Line, explain};
+use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface, Service};
+use crate::option::Else;
+use crate::resolve;
+
+use super::input::{Declarations, Input};
+use super::render::{Stream, printable, report};
+use super::rules::Target;
+use super::show::{Ink, Look, fraction, percent, print_json, wants_json};
+use super::{Exit, Failure, Global};
+
+/// Say what each service does: its listener, every backend's exact share, and the number in its rule
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    declarations: Declarations,
+    /// Whose numbers are explained
+    #[arg(long, value_enum, default_value_t = Target::Iptables)]
+    target: Target,
+    /// Only this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+}
+
+impl Explain {
+    pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let (program, syntax) = self.input.program(&self.declarations)?;
+        let config = match resolve::check(&program, syntax) {
+            Ok(config) => config,
+            Err(errors) => {
+                report(global, Stream::Err, &program.sources, &errors)?;
+                return Ok(Exit::Findings);
+            }
+        };
+        let wanted = |service: &&Service| self.service.as_ref().is_none_or(|name| service.name == *name);
+        let services: Vec<&Service> = config.services().iter().filter(wanted).collect();
+        if let (Some(name), []) = (&self.service, services.as_slice()) {
+            let names = config.services().iter().map(|service| service.name.as_str());
+            let near = crate::diagnostic::did_you_mean(name, names);
+            let near = near.map_or_else(String::new, |near| format!("; {near}"));
+            return Err(Failure::new(format!("there is no service `{name}`{near}")));
+        }
+        let form = match self.target {
+            Target::Iptables => Form::Iptables,
+            Target::Nft | Target::NftJson => Form::Nft,
+        };
+        match wants_json(global) {
+            true => {
+                let services = services.iter().map(|service| json(&config, service, form)).collect();
+                print_json(global, &Json { format_version: "1.0", target: self.target.name(), services })?;
+            }
+            false => {
+                let look = Look::new(global);
+                let texts: Vec<String> = services.iter().map(|service| text(&look, &config, service, form)).collect();
+                let mut all = texts.join("\n");
+                if services.iter().any(|service| picks(service)) {
+                    all.push('\n');
+                    all.push_str(&look.ink(Ink::Dim, teaching(form)));
+                }
+                look.print(&all)?;
+            }
+        }
+        Ok(Exit::Clean)
+    }
+}
+
+const IPV6_HASH: &str = "    the targets hash IPv6 clients in two ways: each keeps a client on its backend, but not on\n    \
+    the same one as the other target (`lbc which` knows both)\n";
+
+/// Whether chance or a counter has to pick between two backends.
+fn picks(service: &Service) -> bool {
+    let several = |family: &Family| match service.body(*family) {
+        Some(Body::Balance(group)) => group.members.len() > 1,
+        Some(Body::Closed | Body::Drained) | None => false,
+    };
+    Family::ALL.iter().any(several)
+}
+
+fn teaching(form: Form) -> &'static str {
+    match form {
+        Form::Iptables => {
+            "iptables asks the rules of a chain one after the other, and a rule decides only about the\n\
+             connections that the rules above it left: of three equal backends the first rule takes 1/3,\n\
+             the second 1/2 of the rest, and the third the rest, without a number. The kernel compares 31\n\
+             random bits with the stored number; `off by` is how far that is from the exact share."
+        }
+        Form::Nft => {
+            "nft draws one number below the sum of the weights and looks it up in a map, where each backend\n\
+             has as many numbers as its weight. The kernel scales 32 random bits to that range; `off by` is\n\
+             how far that is from the exact share."
+        }
+    }
+}
+
+// ---- for people -----------------------------------------------------------------------------------------------------
+
+fn text(look: &Look, config: &Config, service: &Service, form: Form) -> String {
+    let name = look.ink(Ink::Bold, &printable(&service.name));
+    let mut text = format!("{name}  {}  {}\n", config.origin(service), printable(&listener(service)));
+    for condition in conditions(service) {
+        text.push_str(&format!("  {}\n", printable(&condition)));
+    }
+    for family in Family::ALL {
+        let Some(body) = service.body(family) else { continue };
+        let (name, by) = (family.name(), algorithm(service));
+        match body {
+            Body::Closed => text.push_str(&format!("  {name}: no backend, every client is kept out\n")),
+            Body::Drained => text.push_str(&format!("  {name}: drained, new connections are rejected\n")),
+            Body::Balance(group) => {
+                text.push_str(&format!("  {name}, {by}\n"));
+                if let (Algorithm::SourceHash(_), Family::V6) = (service.algorithm, family) {
+                    text.push_str(&look.ink(Ink::Dim, IPV6_HASH));
+                }
+                match explain(group, service.algorithm, form) {
+                    Some(explained) => text.push_str(&table(look, &explained)),
+                    None => text.push_str("    a share is too small for this target\n"),
+                }
+            }
+        }
+    }
+    text
+}
+
+fn table(look: &Look, explained: &Explained) -> String {
+    let cells: Vec<[String; 6]> = explained
+        .lines
+        .iter()
+        .map(|line| {
+            [
+                line.backend.to_string(),
+                fraction(&line.share),
+                percent(&line.share),
+                line.number.clone().unwrap_or_else(|| "-".to_owned()),
+                line.stored.clone().unwrap_or_default(),
+                off_by(line),
+            ]
+        })
+        .collect();
+    const HEAD: [&str; 6] = ["backend", "share", "", "number", "stored", "off by"];
+    let width = |column: usize| {
+        cells.iter().map(|cells| cells[column].chars().count()).chain([HEAD[column].len()]).max().unwrap_or(0)
+    };
+    let [w0, w1, w2, w3, w4, w5] = std::array::from_fn(width);
+    let bar = " ".repeat(look.bar(&Zero::zero()).chars().count());
+    let head = format!(
+        "    {:w0$}  {:>w1$}  {:>w2$}  {bar}  {:w3$}  {:w4$}  {:w5$}  why\n",
+        HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[4], HEAD[5]
+    );
+    let mut text = look.ink(Ink::Dim, head.trim_end());
+    text.push('\n');
+    for (line, [backend, share, percent, number, stored, off]) in explained.lines.iter().zip(&cells) {
+        let bar = look.ink(Ink::Good, &look.bar(&line.share));
+        text.push_str(&format!(
+            "    {backend:w0$}  {share:>w1$}  {percent:>w2$}  {bar}  {number:w3$}  {stored:w4$}  {off:w5$}  {}\n",
+            line.why
+        ));
+    }
+    if let Some(slots) = &explained.slots {
+        const SHOWN: usize = 16;
+        let turn: Vec<String> =
+            slots.iter().take(SHOWN).map(|slot| explained.lines[*slot as usize].backend.to_string()).collect();
+        let more = if slots.len() > SHOWN { ", …" } else { ", and again" };
+        text.push_str(&format!("    in turn: {}{more}\n", turn.join(", ")));
+    }
+    text
+}
+
+/// `0`, or the distance with its sign: `+7.8e-11`.
+fn off_by(line: &Line) -> String {
+    let error = line.error();
+    match error.is_zero() {
+        true => "0".to_owned(),
+        false => {
+            let sign = if error.is_positive() { '+' } else { '−' };
+            format!("{sign}{:.1e}", error.abs().to_f64().unwrap_or(0.0))
+        }
+    }
+}
+
+/// `tcp,udp 203.0.113.10:80,443`
+fn listener(service: &Service) -> String {
+    let protocols: Vec<&str> = service.protocols.iter().map(|protocol| protocol.name()).collect();
+    let ports: Vec<String> = service.ports.iter().map(ToString::to_string).collect();
+    let destinations: Vec<String> = service.destinations.iter().map(destination).collect();
+    let destinations = match destinations.as_slice() {
+        [only] => only.clone(),
+        [..] => format!("{{{}}}", destinations.join(", ")),
+    };
+    format!("{} {destinations}:{}", protocols.join(","), ports.join(","))
+}
+
+fn destination(destination: &Destination) -> String {
+    match destination {
+        Destination::Local => "local".to_owned(),
+        Destination::Any => "*".to_owned(),
+        Destination::Prefix(net) if Family::of_net(*net) == Family::V6 => {
+            format!("[{}]", crate::statement::net::show(*net))
+        }
+        Destination::Prefix(net) => crate::statement::net::show(*net),
+    }
+}
+
+/// What else has to hold before the service gets a connection.
+fn conditions(service: &Service) -> Vec<String> {
+    let mut list = Vec::new();
+    if let Some(on) = &service.on {
+        let names: Vec<String> = on
+            .interfaces
+            .iter()
+            .map(|interface| match interface {
+                Interface::Exact(name) => name.clone(),
+                Interface::Prefix(start) => format!("{start}*"),
+            })
+            .collect();
+        list.push(format!("{} {}", if on.not { "not on" } else { "only on" }, names.join(", ")));
+    }
+    if let Some(from) = &service.from {
+        let nets: Vec<String> =
+            from.nets.v4.iter().chain(&from.nets.v6).map(|net| crate::statement::net::show(*net)).collect();
+        let others = match from.otherwise {
+            None => "the others go on to the next statement",
+            Some(Else::Drop) => "the others are dropped",
+            Some(Else::Reject) => "the others are rejected",
+        };
+        let nets = if nets.is_empty() { "no address".to_owned() } else { nets.join(", ") };
+        list.push(format!("{} {nets}; {others}", if from.not { "not from" } else { "only from" }));
+    }
+    if service.output {
+        list.push("also connections that this machine opens".to_owned());
+    }
+    list
+}
+
+fn algorithm(service: &Service) -> String {
+    match service.algorithm {
+        Algorithm::Random => "by random".to_owned(),
+        Algorithm::RoundRobin => "by round-robin".to_owned(),
+        Algorithm::SourceHash(hash) => format!("by source-hash, {} buckets", hash.levels.buckets()),
+    }
+}
+
+// ---- for programs ---------------------------------------------------------------------------------------------------
+
+#[derive(Serialize)]
+struct Json {
+    format_version: &'static str,
+    target: &'static str,
+    services: Vec<JsonService>,
+}
+
+#[derive(Serialize)]
+struct JsonService {
+    service: String,
+    origin: String,
+    listener: String,
+    algorithm: String,
+    families: Vec<JsonFamily>,
+}
+
+#[derive(Serialize)]
+struct JsonFamily {
+    family: &'static str,
+    /// `balance`, `drained` or `closed`.
+    state: &'static str,
+    backends: Vec<JsonBackend>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct JsonBackend {
+    action: &'static str,
+    to: String,
+    share: String,
+    probability: f64,
+    /// The exact difference of the two.
+    error: String,
+    number: Option<String>,
+    stored: Option<String>,
+    why: String,
+}
+
+fn json(config: &Config, service: &Service, form: Form) -> JsonService {
+    let families = Family::ALL.into_iter().filter_map(|family| {
+        let name = match family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        };
+        let (state, explained) = match service.body(family)? {
+            Body::Closed => ("closed", None),
+            Body::Drained => ("drained", None),
+            Body::Balance(group) => ("balance", explain(group, service.algorithm, form)),
+        };
+        let explained = explained.unwrap_or(Explained { lines: Vec::new(), slots: None });
+        let slot = |slot: &u32| explained.lines[*slot as usize].backend.to_string();
+        let sequence = explained.slots.as_ref().map(|slots| slots.iter().map(slot).collect());
+        Some(JsonFamily { family: name, state, backends: explained.lines.iter().map(backend).collect(), sequence })
+    });
+    JsonService {
+        service: service.name.clone(),
+        origin: config.origin(service),
+        listener: listener(service),
+        algorithm: algorithm(service),
+        families: families.collect(),
+    }
+}
+
+fn backend(line: &Line) -> JsonBackend {
+    JsonBackend {
+        action: match line.backend {
+            Backend::Server(..) => "dnat",
+            Backend::Local(_) => "redirect",
+        },
+        to: line.backend.to_string(),
+        share: line.share.to_string(),
+        probability: line.real.to_f64().unwrap_or(0.0),
+        error: line.error().to_string(),
+        number: line.number.clone(),
+        stored: line.stored.clone(),
+        why: line.why.clone(),
+    }
+}

@@ -1,0 +1,290 @@
+//! `lbc trace`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::ir::hash::Hash6;
+use crate::ir::{Algorithm, Config, Family};
+use crate::meaning::{self, Connection, Direction};
+use crate::packet;
+use crate::resolve::{self, sort};
+use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked, Unknown};
+
+use super::input::{Declarations, Input};
+use super::render::{Stream, printable, report};
+use super::rules::{self, Rules, Target};
+use super::show::{
+    Ink, JsonOutcome, Look, Row, action_text, foreign_rows, own_rows, percent, print_json, table, target,
+};
+use super::show::{action_name, wants_json};
+use super::{Exit, Failure, Global};
+
+/// Follow one new connection through the rules: every rule that is tested, and what comes out
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Files and directories, then the packet: "tcp 198.51.100.7:40000 -> 203.0.113.10:80 in eth0"
+    #[arg(required = true, value_name = "PATH... PACKET", num_args = 1..)]
+    arguments: Vec<String>,
+    /// The name that standard input goes by
+    #[arg(long, value_name = "NAME", default_value = "<stdin>")]
+    stdin_filename: String,
+    #[command(flatten)]
+    declarations: Declarations,
+    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump or an `nft -j list ruleset`
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Whose rules are followed [default: iptables]
+    #[arg(long, value_enum, conflicts_with = "rules")]
+    target: Option<Target>,
+    /// An address or prefix of this machine; repeatable [default: the packet's destination, unless it goes out]
+    #[arg(long, value_name = "ADDR|PREFIX")]
+    local: Vec<String>,
+}
+
+/// The new connections whose outcomes `sequence` lists.
+const SEQUENCE: usize = 16;
+
+impl Trace {
+    pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let (packet, paths) = self.split()?;
+        let machine = self.machine(&packet)?;
+        let family = Family::of(packet.destination);
+        if let Some(file) = &self.rules {
+            let rules = rules::file(file, family)?;
+            let walked = rules.walk.walk(&packet, &machine, true);
+            let sequence = sequence(&rules, &packet, &machine, &walked);
+            return finish(global, &packet, &rules, &foreign_rows(&walked), &walked, sequence);
+        }
+        let input = Input { paths, stdin_filename: self.stdin_filename.clone() };
+        let (program, syntax) = input.program(&self.declarations)?;
+        let target = self.target.unwrap_or(Target::Iptables);
+        let found = resolve::check(&program, syntax)
+            .and_then(|config| rules::compiled(&config, target, family).map(|rules| (config, rules)));
+        let (config, rules) = match found {
+            Ok(found) => found,
+            Err(errors) => {
+                report(global, Stream::Err, &program.sources, &sort(&program, errors))?;
+                return Ok(Exit::Findings);
+            }
+        };
+        let walked = rules.walk.walk(&packet, &machine, true);
+        let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
+        let sequence = if in_turn { sequence(&rules, &packet, &machine, &walked) } else { None };
+        finish(global, &packet, &rules, &rows, &walked, sequence)
+    }
+
+    /// The packet is the last argument; without `--rules` there are paths before it.
+    fn split(&self) -> Result<(Packet, Vec<PathBuf>), Failure> {
+        let (last, paths) = self.arguments.split_last().expect("at least one argument is required");
+        let packet = packet::parse(last).map_err(|error| {
+            let (message, help) = error.split_once('\n').unwrap_or((&error, ""));
+            Failure { messages: vec![message.to_owned(), help.trim_start_matches("help: ").to_owned()] }
+        })?;
+        match (&self.rules, paths) {
+            (Some(_), [extra, ..]) => {
+                Err(Failure::new(format!("--rules stands in the place of PATH, found `{extra}`")))
+            }
+            (None, []) => Err(Failure::new("trace needs a PATH before the packet, or --rules FILE")),
+            (Some(_), []) | (None, [_, ..]) => Ok((packet, paths.iter().map(PathBuf::from).collect())),
+        }
+    }
+
+    fn machine(&self, packet: &Packet) -> Result<Machine, Failure> {
+        let mut local = Vec::new();
+        for text in &self.local {
+            match text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).or_else(|_| text.parse()) {
+                Ok(net) => local.push(net.trunc()),
+                Err(_) => {
+                    return Err(Failure::new(format!(
+                        "expected an address or a prefix behind --local, found `{text}`"
+                    )));
+                }
+            }
+        }
+        let arrives = matches!(packet.direction, Direction::In(_));
+        if local.is_empty() && arrives && !packet.destination.is_multicast() {
+            local.push(packet.destination.into());
+        }
+        Ok(Machine { local })
+    }
+}
+
+/// What the program means for the packet, beside what its rules do; and whether a round robin decides.
+fn meant(config: &Config, packet: &Packet, machine: &Machine, target: Target, walked: &Walked) -> (Vec<Row>, bool) {
+    let hash6 = match target {
+        Target::Iptables => Hash6::Bpf,
+        Target::Nft | Target::NftJson => Hash6::Jhash,
+    };
+    let connection = Connection {
+        protocol: packet.protocol,
+        source: packet.source,
+        destination: packet.destination,
+        port: packet.port,
+        direction: packet.direction.clone(),
+    };
+    let meaning = meaning::outcome(config, &connection, &machine.local, hash6);
+    let algorithm = meaning.service.map(|index| config.services()[index].algorithm);
+    (own_rows(config, &meaning, walked), algorithm == Some(Algorithm::RoundRobin))
+}
+
+/// The first outcomes, where there is more than one and no chance in it.
+fn sequence(rules: &Rules, packet: &Packet, machine: &Machine, walked: &Walked) -> Option<Vec<String>> {
+    if walked.outcomes.len() < 2 {
+        return None;
+    }
+    let actions = rules.walk.sequence(packet, machine, SEQUENCE)?;
+    Some(actions.iter().map(|action| target(action).unwrap_or_else(|| action_name(action).to_owned())).collect())
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    format_version: &'static str,
+    packet: JsonPacket<'a>,
+    target: &'static str,
+    outcomes: Vec<JsonOutcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<Vec<String>>,
+    steps: Vec<JsonStep<'a>>,
+    unknown: Vec<JsonUnknown<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonPacket<'a> {
+    protocol: &'static str,
+    source: String,
+    source_port: Option<u16>,
+    destination: String,
+    destination_port: u16,
+    /// `null` where the packet names none, or goes out.
+    interface: Option<&'a str>,
+    direction: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonStep<'a> {
+    table: &'a str,
+    chain: &'a str,
+    rule: &'a str,
+    matched: bool,
+    /// The part of all such connections that gets to the rule, and the part that it takes.
+    reached: String,
+    taken: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unknown: bool,
+}
+
+#[derive(Serialize)]
+struct JsonUnknown<'a> {
+    #[serde(rename = "match")]
+    what: &'a str,
+    rule: &'a str,
+}
+
+fn finish(
+    global: &Global,
+    packet: &Packet,
+    rules: &Rules,
+    rows: &[Row],
+    walked: &Walked,
+    sequence: Option<Vec<String>>,
+) -> Result<Exit, Failure> {
+    match wants_json(global) {
+        true => print_json(global, &json(packet, rules, rows, walked, sequence))?,
+        false => people(&Look::new(global), packet, rules, rows, walked, sequence)?,
+    }
+    Ok(Exit::Clean)
+}
+
+fn json<'a>(
+    packet: &'a Packet,
+    rules: &Rules,
+    rows: &[Row],
+    walked: &'a Walked,
+    sequence: Option<Vec<String>>,
+) -> Json<'a> {
+    let (interface, direction) = match &packet.direction {
+        Direction::In(interface) => (Some(interface.as_str()).filter(|interface| !interface.is_empty()), "in"),
+        Direction::Out => (None, "out"),
+    };
+    let step = |step: &'a Step| JsonStep {
+        table: &step.table,
+        chain: &step.chain,
+        rule: &step.rule,
+        matched: step.hit == Hit::Yes,
+        reached: step.reached.to_string(),
+        taken: step.taken.to_string(),
+        unknown: step.hit == Hit::CannotTell,
+    };
+    let unknown = |unknown: &'a Unknown| JsonUnknown { what: &unknown.what, rule: &unknown.rule };
+    Json {
+        format_version: "1.0",
+        packet: JsonPacket {
+            protocol: packet.protocol.name(),
+            source: packet.source.to_string(),
+            source_port: packet.source_port,
+            destination: packet.destination.to_string(),
+            destination_port: packet.port,
+            interface,
+            direction,
+        },
+        target: rules.target.name(),
+        outcomes: rows.iter().map(Row::json).collect(),
+        sequence,
+        steps: walked.steps.iter().map(step).collect(),
+        unknown: walked.unknown.iter().map(unknown).collect(),
+    }
+}
+
+fn people(
+    look: &Look,
+    packet: &Packet,
+    rules: &Rules,
+    rows: &[Row],
+    walked: &Walked,
+    sequence: Option<Vec<String>>,
+) -> Result<(), Failure> {
+    let mut text = format!("{}  ({})\n", look.ink(Ink::Bold, &packet.to_string()), rules.target.name());
+    let mut place = None;
+    for step in &walked.steps {
+        if place != Some((&step.table, &step.chain)) {
+            text.push_str(&format!("\n{} {}\n", step.table, look.ink(Ink::Bold, &printable(&step.chain))));
+            place = Some((&step.table, &step.chain));
+        }
+        let (word, ink) = match step.hit {
+            Hit::Yes => ("hit ", Ink::Good),
+            Hit::No => ("miss", Ink::Dim),
+            Hit::CannotTell => ("?   ", Ink::Bad),
+        };
+        // A rule that takes only a part of what reaches it says how much of everything that is.
+        let part = match step.hit == Hit::Yes && step.taken != step.reached {
+            true => format!("  takes {}", percent(&step.taken)),
+            false => String::new(),
+        };
+        let rule = printable(&step.rule);
+        text.push_str(&format!("  {:>8}  {}  {rule}{part}\n", percent(&step.reached), look.ink(ink, word)));
+    }
+    text.push_str("\noutcome\n");
+    text.push_str(&table(look, rows));
+    if rows.iter().any(|row| row.share != row.real) {
+        text.push_str("\nwhat the rules give, exactly\n");
+        for row in rows {
+            text.push_str(&format!("  {}  {}\n", row.real, action_text(&row.action)));
+        }
+    }
+    if let Some(sequence) = sequence {
+        text.push_str("\nthe first connections\n");
+        for (index, to) in sequence.iter().enumerate() {
+            text.push_str(&format!("  {:>2}  {to}\n", index + 1));
+        }
+    }
+    if !walked.unknown.is_empty() {
+        text.push_str("\nnot known to lbc, so taken as no match\n");
+        for unknown in &walked.unknown {
+            text.push_str(&format!("  {}  in  {}\n", printable(&unknown.what), printable(&unknown.rule)));
+        }
+    }
+    look.print(&text)
+}

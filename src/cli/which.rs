@@ -1,0 +1,325 @@
+//! `lbc which`
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use clap::Args;
+use ipnet::IpNet;
+use num_bigint::BigUint;
+use num_traits::{One, ToPrimitive, Zero};
+use serde::Serialize;
+
+use crate::ir::hash::{Hash6, SourceHash};
+use crate::ir::share::Share;
+use crate::ir::{Algorithm, Body, Config, Family, From, Group, Service};
+use crate::option::Else;
+use crate::resolve;
+
+use super::input::{Declarations, Input};
+use super::render::{Stream, report};
+use super::rules::Target;
+use super::show::{Ink, JsonOutcome, Look, fraction, percent, print_json, wants_json};
+use super::{Exit, Failure, Global};
+
+/// Say which backend a client gets from a source-hash service, without a kernel
+#[derive(Debug, Args)]
+pub struct Which {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    declarations: Declarations,
+    /// A client, or a prefix for the shares of its clients; repeatable, or separated by commas
+    #[arg(long, required = true, value_name = "ADDR|PREFIX", value_delimiter = ',', num_args = 1..)]
+    from: Vec<String>,
+    /// Only this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only this target; IPv6 clients are hashed in another way on each [default: both]
+    #[arg(long, value_enum)]
+    target: Option<Target>,
+}
+
+/// Prefixes with no more clients are counted one by one; of larger ones the buckets are.
+const MAX_COUNTED: u128 = 1 << 20;
+
+impl Which {
+    pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
+        let clients = self.clients()?;
+        let (program, syntax) = self.input.program(&self.declarations)?;
+        let config = match resolve::check(&program, syntax) {
+            Ok(config) => config,
+            Err(errors) => {
+                report(global, Stream::Err, &program.sources, &errors)?;
+                return Ok(Exit::Findings);
+            }
+        };
+        let services = self.services(&config)?;
+        let answers: Vec<Answer> = clients
+            .iter()
+            .flat_map(|&client| services.iter().flat_map(move |&(service, hash)| self.answers(client, service, hash)))
+            .map(|answer| answer.located(&config))
+            .collect();
+        match wants_json(global) {
+            true => print_json(global, &Report { format_version: "1.0", clients: &answers })?,
+            false => people(&Look::new(global), &answers)?,
+        }
+        Ok(Exit::Clean)
+    }
+
+    fn clients(&self) -> Result<Vec<IpNet>, Failure> {
+        let mut failures = Vec::new();
+        let mut list = Vec::new();
+        for text in &self.from {
+            match text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse::<IpNet>()) {
+                Ok(net) if net.trunc() == net => list.push(net),
+                Ok(net) => failures.push(format!("`{text}` has host bits set; the network is `{}`", net.trunc())),
+                Err(_) => failures.push(format!("expected an address or a prefix behind --from, found `{text}`")),
+            }
+        }
+        Failure::check(failures)?;
+        Ok(list)
+    }
+
+    /// The services whose backend depends on the client.
+    fn services<'a>(&self, config: &'a Config) -> Result<Vec<(&'a Service, SourceHash)>, Failure> {
+        let hashed = config.services().iter().filter_map(|service| match service.algorithm {
+            Algorithm::SourceHash(hash) => Some((service, hash)),
+            Algorithm::Random | Algorithm::RoundRobin => None,
+        });
+        let Some(name) = &self.service else {
+            let list: Vec<_> = hashed.collect();
+            return match list.is_empty() {
+                true => Err(Failure::new("no service is `by source-hash`: the client decides nothing")),
+                false => Ok(list),
+            };
+        };
+        if let Some(found) = hashed.into_iter().find(|(service, _)| service.name == *name) {
+            return Ok(vec![found]);
+        }
+        let names = config.services().iter().map(|service| service.name.as_str());
+        Err(Failure::new(match config.services().iter().any(|service| service.name == *name) {
+            true => format!("the service `{name}` is not `by source-hash`: the client decides nothing"),
+            false => {
+                let near = crate::diagnostic::did_you_mean(name, names);
+                format!("there is no service `{name}`{}", near.map_or_else(String::new, |near| format!("; {near}")))
+            }
+        }))
+    }
+
+    /// One answer, or one for each target where they differ.
+    fn answers<'a>(&self, client: IpNet, service: &'a Service, hash: SourceHash) -> Vec<Found<'a>> {
+        let family = Family::of_net(client);
+        let targets: Vec<Option<Target>> = match (self.target, family) {
+            (Some(target), _) => vec![Some(target)],
+            (None, Family::V4) => vec![None],
+            (None, Family::V6) => vec![Some(Target::Iptables), Some(Target::Nft)],
+        };
+        let one = |target: Option<Target>| {
+            let hash6 = match target {
+                Some(Target::Iptables) => Hash6::Bpf,
+                Some(Target::Nft | Target::NftJson) | None => Hash6::Jhash,
+            };
+            Found { client, service, target, fate: fate(service, client, hash, hash6) }
+        };
+        targets.into_iter().map(one).collect()
+    }
+}
+
+struct Found<'a> {
+    client: IpNet,
+    service: &'a Service,
+    target: Option<Target>,
+    fate: Fate,
+}
+
+/// What becomes of the clients.
+struct Fate {
+    /// Actions, their targets and shares, in source order of the backends.
+    outcomes: Vec<(&'static str, Option<String>, Share)>,
+    /// Of a single client.
+    bucket: Option<u32>,
+    /// Whether each client was counted; else the shares are those of the buckets.
+    counted: bool,
+}
+
+fn fate(service: &Service, clients: IpNet, hash: SourceHash, hash6: Hash6) -> Fate {
+    let family = Family::of_net(clients);
+    let certain = |action| Fate { outcomes: vec![(action, None, share(1, 1))], bucket: None, counted: true };
+    let group = match service.body(family) {
+        Some(Body::Balance(group)) => group,
+        Some(Body::Drained) => return certain("reject"),
+        Some(Body::Closed) => return certain(kept_out(service)),
+        None => return certain("pass"),
+    };
+    let size = count(clients);
+    let only_some = service.from.as_ref().is_some_and(|from| !from.allows_all(family));
+    if size > MAX_COUNTED {
+        // The hash spreads a range this large evenly over the buckets, which a count would only confirm.
+        let mut owners = vec![0u64; group.backends.len()];
+        group.buckets.iter().for_each(|&owner| owners[owner as usize] += 1);
+        let allowed = service.from.as_ref().map_or_else(Share::one, |from| allowed(from, clients));
+        let mut outcomes = outcomes(group, &owners, group.buckets.len() as u64, 0, "pass");
+        outcomes.iter_mut().for_each(|(.., share)| *share *= &allowed);
+        if !allowed.is_one() {
+            outcomes.push((kept_out(service), None, Share::one() - allowed));
+        }
+        return Fate { outcomes, bucket: None, counted: false };
+    }
+    let mut owners = vec![0u64; group.backends.len()];
+    let mut out = 0;
+    let mut bucket = None;
+    for client in hosts(clients) {
+        match only_some && !service.from.as_ref().is_none_or(|from| from.allows(client)) {
+            true => out += 1,
+            false => {
+                let found = hash.bucket(client, hash6);
+                bucket = Some(found);
+                owners[group.buckets[found as usize] as usize] += 1;
+            }
+        }
+    }
+    let outcomes = outcomes(group, &owners, size as u64, out, kept_out(service));
+    Fate { outcomes, bucket: bucket.filter(|_| size == 1), counted: true }
+}
+
+/// The part of a prefix that `from` lets in.
+fn allowed(from: &From, clients: IpNet) -> Share {
+    let nets = from.nets.get(Family::of_net(clients));
+    let part = |net: &IpNet| match (net.contains(&clients), clients.contains(net)) {
+        (true, _) => Share::one(),
+        (false, true) => Share::new(1u32.into(), BigUint::one() << (net.prefix_len() - clients.prefix_len())),
+        (false, false) => Share::zero(),
+    };
+    // The nets of a `from` are disjoint.
+    let listed: Share = nets.iter().map(part).sum();
+    if from.not { Share::one() - listed } else { listed }
+}
+
+/// What `from` does with the clients that it keeps out: those without `else` go on to the next statement.
+fn kept_out(service: &Service) -> &'static str {
+    match service.from.as_ref().and_then(|from| from.otherwise) {
+        Some(Else::Drop) => "drop",
+        Some(Else::Reject) => "reject",
+        None => "pass",
+    }
+}
+
+fn outcomes(
+    group: &Group,
+    owners: &[u64],
+    total: u64,
+    out: u64,
+    kept_out: &'static str,
+) -> Vec<(&'static str, Option<String>, Share)> {
+    let backends = group.backends.iter().zip(owners).filter(|(_, count)| **count > 0);
+    let mut list: Vec<_> = backends
+        .map(|(backend, &count)| {
+            let action = match backend {
+                crate::ir::Backend::Server(..) => "dnat",
+                crate::ir::Backend::Local(_) => "redirect",
+            };
+            (action, Some(backend.to_string()), share(count, total))
+        })
+        .collect();
+    if out > 0 {
+        list.push((kept_out, None, share(out, total)));
+    }
+    list
+}
+
+fn share(part: u64, of: u64) -> Share {
+    Share::new(part.into(), of.into())
+}
+
+/// The number of addresses, saturating.
+fn count(net: IpNet) -> u128 {
+    1u128.checked_shl(u32::from(net.max_prefix_len() - net.prefix_len())).unwrap_or(u128::MAX)
+}
+
+/// Every address of a prefix, the first and the last too.
+fn hosts(net: IpNet) -> impl Iterator<Item = IpAddr> {
+    let size = count(net);
+    let first = match net.network() {
+        IpAddr::V4(first) => u128::from(u32::from(first)),
+        IpAddr::V6(first) => u128::from(first),
+    };
+    (0..size).map(move |offset| match net {
+        IpNet::V4(_) => Ipv4Addr::from((first + offset) as u32).into(),
+        IpNet::V6(_) => Ipv6Addr::from(first + offset).into(),
+    })
+}
+
+/// One client or prefix at one service.
+#[derive(Serialize)]
+struct Answer {
+    client: String,
+    service: String,
+    origin: String,
+    /// `null` where both targets agree.
+    target: Option<&'static str>,
+    /// Of a single client: its bucket.
+    bucket: Option<u32>,
+    /// Of a prefix: false where its clients are too many, and the shares are those of the buckets.
+    counted: bool,
+    outcomes: Vec<JsonOutcome>,
+    #[serde(skip)]
+    shares: Vec<Share>,
+    #[serde(skip)]
+    single: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    format_version: &'static str,
+    clients: &'a [Answer],
+}
+
+impl Found<'_> {
+    fn located(self, config: &Config) -> Answer {
+        let origin = config.origin(self.service);
+        let single = self.client.prefix_len() == self.client.max_prefix_len();
+        let outcome = |(action, to, share): &(&'static str, Option<String>, Share)| JsonOutcome {
+            action,
+            to: to.clone(),
+            share: share.to_string(),
+            probability: share.to_f64().unwrap_or(0.0),
+            source: "kept".to_owned(),
+            service: Some(self.service.name.clone()),
+            origin: Some(origin.clone()),
+        };
+        Answer {
+            client: if single { self.client.addr().to_string() } else { self.client.to_string() },
+            service: self.service.name.clone(),
+            target: self.target.map(Target::name),
+            bucket: self.fate.bucket,
+            counted: self.fate.counted,
+            outcomes: self.fate.outcomes.iter().map(outcome).collect(),
+            shares: self.fate.outcomes.iter().map(|(.., share)| share.clone()).collect(),
+            origin,
+            single,
+        }
+    }
+}
+
+fn people(look: &Look, answers: &[Answer]) -> Result<(), Failure> {
+    let mut text = String::new();
+    let width = |cell: fn(&Answer) -> usize| answers.iter().map(cell).max().unwrap_or(0);
+    let (client, service) = (width(|answer| answer.client.len()), width(|answer| answer.service.len()));
+    for answer in answers {
+        let target = answer.target.map_or_else(String::new, |target| format!("  {target:8}"));
+        let name = look.ink(Ink::Bold, &format!("{:client$}", answer.client));
+        let head = format!("{name}  {:service$}{target}", answer.service);
+        if answer.single {
+            let outcome = &answer.outcomes[0];
+            let to = outcome.to.clone().unwrap_or_else(|| outcome.action.to_owned());
+            let bucket = answer.bucket.map_or_else(String::new, |bucket| format!("  (bucket {bucket})"));
+            text.push_str(&format!("{head}  {to}{bucket}\n"));
+            continue;
+        }
+        text.push_str(&format!("{head}{}\n", if answer.counted { "" } else { "  (by buckets: too many to count)" }));
+        for (outcome, share) in answer.outcomes.iter().zip(&answer.shares).filter(|(_, share)| !share.is_zero()) {
+            let to = outcome.to.clone().unwrap_or_else(|| outcome.action.to_owned());
+            text.push_str(&format!("  {:>15}  {:>8}  {}  {to}\n", fraction(share), percent(share), look.bar(share)));
+        }
+    }
+    look.print(&text)
+}

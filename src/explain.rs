@@ -1,0 +1,233 @@
+//! What a service's rules hold and why: for every backend the wanted share, the number that goes into the rule, and what
+//! the kernel makes of that number.
+
+use num_bigint::{BigInt, BigUint};
+use num_rational::BigRational;
+use num_traits::{One, Zero};
+
+use crate::ir::share::{Share, shares};
+use crate::ir::{Algorithm, Backend, Group};
+use crate::target::split::{self, ALWAYS, Weights};
+
+/// Whose rules are explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Iptables,
+    Nft,
+}
+
+/// One backend of a service in a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub backend: Backend,
+    /// The exact share: weight over sum, nested pools multiplied.
+    pub share: Share,
+    /// What the kernel gives it with the numbers of the rules.
+    pub real: Share,
+    /// The number that goes into the rule; `None` where the rule has none.
+    pub number: Option<String>,
+    /// The kernel's own form of the number.
+    pub stored: Option<String>,
+    /// Where the number comes from.
+    pub why: String,
+}
+
+impl Line {
+    /// How far the real share is from the wanted one; positive where the backend gets more.
+    pub fn error(&self) -> BigRational {
+        signed(&self.real) - signed(&self.share)
+    }
+}
+
+/// All that is to be said of a service in a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// In source order, those of share 0 included.
+    pub lines: Vec<Line>,
+    /// Of a round robin: the backends of one turn, as indices into `lines`.
+    pub slots: Option<Vec<u32>>,
+}
+
+fn signed(share: &Share) -> BigRational {
+    BigRational::new(BigInt::from(share.numer().clone()), BigInt::from(share.denom().clone()))
+}
+
+fn fraction(part: u64, of: u64) -> Share {
+    Share::new(part.into(), of.into())
+}
+
+/// Explains how a group's backends are picked. `None` where the target's arithmetic cannot hold the shares.
+pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explained> {
+    let wanted = shares(&group.members, group.backends.len());
+    let none = |(&backend, share): (&Backend, Share)| Line {
+        backend,
+        share,
+        real: Share::zero(),
+        number: None,
+        stored: None,
+        why: "weight 0: no new connections".to_owned(),
+    };
+    let mut explained = Explained { lines: group.backends.iter().zip(wanted).map(none).collect(), slots: None };
+    let max = match form {
+        Form::Iptables => u64::MAX >> 1,
+        Form::Nft => u64::from(u32::MAX),
+    };
+    let weights = split::weights(&group.members, max).ok()?;
+    match (algorithm, form, weights.backends.as_slice()) {
+        (_, _, [only]) => {
+            let line = &mut explained.lines[*only as usize];
+            line.real = Share::one();
+            line.why = "the only one: nothing to pick".to_owned();
+        }
+        (Algorithm::Random, Form::Iptables, _) => cascade(&weights, &mut explained.lines)?,
+        (Algorithm::Random, Form::Nft, _) => ranges(&weights, &mut explained.lines),
+        (Algorithm::RoundRobin, ..) => {
+            let slots = split::slots(&weights);
+            turns(&slots, form, &mut explained.lines);
+            explained.slots = Some(slots);
+        }
+        (Algorithm::SourceHash(_), ..) => buckets(group, &mut explained.lines),
+    }
+    Some(explained)
+}
+
+/// iptables: each rule is asked only about what the rules above it left.
+fn cascade(weights: &Weights, lines: &mut [Line]) -> Option<()> {
+    let probabilities = split::cascade(weights).ok()?;
+    let mut left = weights.total();
+    let mut reached = Share::one();
+    for (nth, (&index, &weight)) in weights.backends.iter().zip(&weights.weights).enumerate() {
+        let line = &mut lines[index as usize];
+        match probabilities.get(nth) {
+            Some(probability) => {
+                let part = fraction(u64::from(probability.raw()), u64::from(ALWAYS));
+                line.number = Some(probability.to_string());
+                line.stored = Some(format!("{} / 2^31", probability.raw()));
+                line.why = match nth {
+                    0 => format!("{} of all", fraction(weight, left)),
+                    _ => format!("{} of what is left", fraction(weight, left)),
+                };
+                line.real = &reached * &part;
+                reached *= Share::one() - part;
+            }
+            None => {
+                line.real = reached.clone();
+                line.why = "all that is left: no number".to_owned();
+            }
+        }
+        left -= weight;
+    }
+    Some(())
+}
+
+/// nft: one random number below the sum of the weights, and a range of numbers for each backend.
+fn ranges(weights: &Weights, lines: &mut [Line]) {
+    let total = weights.total();
+    // numgen scales 32 random bits: number n is drawn by every x with n <= x * total / 2^32 < n + 1.
+    let below = |number: u64| (u128::from(number) << 32).div_ceil(u128::from(total)) as u64;
+    let mut first = 0;
+    for (&index, &weight) in weights.backends.iter().zip(&weights.weights) {
+        let line = &mut lines[index as usize];
+        let last = first + weight - 1;
+        line.number = Some(if weight == 1 { first.to_string() } else { format!("{first}-{last}") });
+        let drawn = below(last + 1) - below(first);
+        line.stored = Some(format!("{drawn} / 2^32"));
+        line.real = Share::new(drawn.into(), BigUint::one() << 32u32);
+        line.why = format!("{weight} of the numbers below {total}");
+        first += weight;
+    }
+}
+
+/// A round robin: one rule or map element for each slot of a turn.
+fn turns(slots: &[u32], form: Form, lines: &mut [Line]) {
+    let count = slots.len() as u64;
+    for (index, line) in lines.iter_mut().enumerate() {
+        let own: Vec<u64> = (0..).zip(slots).filter(|(_, slot)| **slot as usize == index).map(|(nth, _)| nth).collect();
+        if own.is_empty() {
+            continue;
+        }
+        line.real = fraction(own.len() as u64, count);
+        let numbers: Vec<String> = own
+            .iter()
+            .map(|&nth| match form {
+                Form::Nft => nth.to_string(),
+                Form::Iptables if nth + 1 == count => "(rest)".to_owned(),
+                Form::Iptables => format!("1/{}", count - nth),
+            })
+            .collect();
+        line.number = Some(shortened(&numbers));
+        line.why = format!("{} of {count} slots", own.len());
+    }
+}
+
+/// The first few of a list.
+fn shortened(list: &[String]) -> String {
+    const MOST: usize = 6;
+    match list.get(..MOST) {
+        Some(first) if list.len() > MOST => format!("{}, …", first.join(", ")),
+        Some(_) | None => list.join(", "),
+    }
+}
+
+/// A source hash: a fixed number of buckets, dealt at compile time.
+fn buckets(group: &Group, lines: &mut [Line]) {
+    let count = group.buckets.len() as u64;
+    for (index, line) in lines.iter_mut().enumerate() {
+        let own = group.buckets.iter().filter(|owner| **owner as usize == index).count() as u64;
+        if own > 0 {
+            line.real = fraction(own, count);
+            line.number = Some(own.to_string());
+            line.why = format!("{own} of {count} buckets");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{BackendPort, Member, Node};
+
+    fn group(weights: &[u16]) -> Group {
+        let backend = |index: usize| Backend::Server([10, 0, 0, index as u8].into(), BackendPort::Kept);
+        Group {
+            backends: (0..weights.len()).map(backend).collect(),
+            members: weights
+                .iter()
+                .enumerate()
+                .map(|(index, &weight)| Member { weight, node: Node::Backend(index as u32) })
+                .collect(),
+            buckets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn of_three_equal_backends_the_second_rule_has_a_half_and_the_third_no_number() {
+        let explained = explain(&group(&[1, 1, 1]), Algorithm::Random, Form::Iptables).expect("small weights");
+        let numbers: Vec<_> = explained.lines.iter().map(|line| line.number.as_deref()).collect();
+        assert_eq!(numbers, [Some("0.33333333349"), Some("0.50000000000"), None]);
+        assert_eq!(explained.lines[1].why, "1/2 of what is left");
+        assert_eq!(explained.lines[0].stored.as_deref(), Some("715827883 / 2^31"));
+        let sum: Share = explained.lines.iter().map(|line| line.real.clone()).sum();
+        assert!(sum.is_one());
+        let limit = BigRational::new(BigInt::one(), BigInt::one() << 31u32);
+        assert!(explained.lines.iter().all(|line| line.error() <= limit && -line.error() <= limit));
+    }
+
+    #[test]
+    fn ranges_of_numgen_cover_all_that_can_be_drawn() {
+        let explained = explain(&group(&[2, 0, 1]), Algorithm::Random, Form::Nft).expect("small weights");
+        let numbers: Vec<_> = explained.lines.iter().map(|line| line.number.as_deref()).collect();
+        assert_eq!(numbers, [Some("0-1"), None, Some("2")]);
+        assert_eq!(explained.lines[0].stored.as_deref(), Some("2863311531 / 2^32"));
+        let sum: Share = explained.lines.iter().map(|line| line.real.clone()).sum();
+        assert!(sum.is_one());
+    }
+
+    #[test]
+    fn every_slot_of_a_turn_has_its_number() {
+        let explained = explain(&group(&[3, 2, 1]), Algorithm::RoundRobin, Form::Iptables).expect("small weights");
+        assert_eq!(explained.slots, Some(vec![0, 1, 0, 2, 1, 0]));
+        assert_eq!(explained.lines[0].number.as_deref(), Some("1/6, 1/4, (rest)"));
+        assert!(explained.lines.iter().all(|line| line.error().is_zero()));
+    }
+}
