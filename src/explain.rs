@@ -65,7 +65,7 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
         real: Share::zero(),
         number: None,
         stored: None,
-        why: "weight 0: no new connections".to_owned(),
+        why: "weight 0 or a waiting backup: no new connections".to_owned(),
     };
     let mut explained = Explained { lines: group.backends.iter().zip(wanted).map(none).collect(), slots: None };
     let max = match form {

@@ -14,6 +14,8 @@ mod compile;
 mod declarations;
 #[path = "cli/examples.rs"]
 mod examples;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/formats.rs"]
 mod formats;
 #[path = "cli/formatting.rs"]

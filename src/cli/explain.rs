@@ -116,7 +116,8 @@ fn text(look: &Look, config: &Config, service: &Service, form: Form) -> String {
             Body::Drained => text.push_str(&format!("  {name}: drained, new connections are rejected\n")),
             Body::Balance(group) => {
                 text.push_str(&format!("  {name}, {by}\n"));
-                if let (Algorithm::SourceHash(_), Family::V6) = (service.algorithm, family) {
+                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)) && group.backends.len() > 1;
+                if hashed && family == Family::V6 {
                     text.push_str(&look.ink(Ink::Dim, IPV6_HASH));
                 }
                 match explain(group, service.algorithm, form) {
