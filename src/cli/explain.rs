@@ -15,7 +15,7 @@ use super::rules::Target;
 use super::show::{Ink, Look, fraction, percent, print_json, wants_json};
 use super::{Exit, Failure, Global};
 
-/// Say what each service does: its listener, every backend's exact share, and the number in its rule
+/// Say what each service does, and why each rule has its number
 #[derive(Debug, Args)]
 pub struct Explain {
     #[command(flatten)]

@@ -22,7 +22,7 @@ use super::show::{
 use super::show::{action_name, wants_json};
 use super::{Exit, Failure, Global};
 
-/// Follow one new connection through the rules: every rule that is tested, and what comes out
+/// Follow one new connection through the rules, and say what comes out
 #[derive(Debug, Args)]
 pub struct Trace {
     /// Files and directories, then the packet: "tcp 198.51.100.7:40000 -> 203.0.113.10:80 in eth0"

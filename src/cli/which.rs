@@ -20,7 +20,7 @@ use super::rules::Target;
 use super::show::{Ink, JsonOutcome, Look, fraction, percent, print_json, wants_json};
 use super::{Exit, Failure, Global};
 
-/// Say which backend a client gets from a source-hash service, without a kernel
+/// Say which backend a client gets from a source-hash service
 #[derive(Debug, Args)]
 pub struct Which {
     #[command(flatten)]

@@ -5,7 +5,7 @@ use super::harness::{Test, assert_snapshot};
 #[test]
 fn of_every_command() {
     let mut text = String::new();
-    for command in ["", "compile", "check", "fmt"] {
+    for command in ["", "compile", "check", "fmt", "explain", "trace", "which"] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let run = Test::new().run_args(&args);
         text += &format!("$ lbc {}\n{}\n", args.join(" "), run.clean());
@@ -21,7 +21,7 @@ fn lists_every_command() {
         line.starts_with("  ").then_some(name)
     });
     // A new command belongs into the snapshot above.
-    assert_eq!(listed.collect::<Vec<_>>(), ["compile", "check", "fmt", "help"]);
+    assert_eq!(listed.collect::<Vec<_>>(), ["compile", "check", "fmt", "explain", "trace", "which", "help"]);
 }
 
 #[test]
