@@ -17,6 +17,8 @@ pub mod program;
 pub mod resolve;
 pub mod source;
 pub mod statement;
+pub mod survey;
 pub mod syntax;
 pub mod target;
 pub mod trace;
+pub mod validate;

@@ -60,30 +60,28 @@ pub struct Outcome {
 pub fn outcome(config: &Config, connection: &Connection, local: &[IpNet], hash6: Hash6) -> Outcome {
     let family = Family::of(connection.destination);
     for (index, service) in config.services().iter().enumerate() {
-        let Some(body) = service.body(family) else { continue };
-        if !listens(service, connection, local) {
+        if service.body(family).is_none() || !listens(service, connection, local) {
             continue;
         }
-        let certain = |action| Outcome { service: Some(index), shares: vec![(action, Share::one())] };
-        let allowed = service.from.as_ref().is_none_or(|from| from.allows(connection.source));
-        match (allowed, service.from.as_ref().and_then(|from| from.otherwise)) {
-            (false, None) => continue,
-            (false, Some(otherwise)) => return certain(kept_out(otherwise)),
-            (true, _) => {}
+        if let Some(shares) = of_service(service, connection, hash6) {
+            return Outcome { service: Some(index), shares };
         }
-        return match body {
-            Body::Closed => {
-                let otherwise = service.from.as_ref().and_then(|from| from.otherwise);
-                certain(otherwise.map_or(Action::Pass, kept_out))
-            }
-            Body::Drained => certain(Action::Reject),
-            Body::Balance(group) => {
-                let shares = pick(service, group, connection, hash6);
-                Outcome { service: Some(index), shares: collect(group, shares, connection.port) }
-            }
-        };
     }
     Outcome { service: None, shares: vec![(Action::Pass, Share::one())] }
+}
+
+/// What a service does with a connection that it listens to; `None` where its client goes on to the next statement.
+pub fn of_service(service: &Service, connection: &Connection, hash6: Hash6) -> Option<Vec<(Action, Share)>> {
+    let certain = |action| Some(vec![(action, Share::one())]);
+    let otherwise = service.from.as_ref().and_then(|from| from.otherwise);
+    if !service.from.as_ref().is_none_or(|from| from.allows(connection.source)) {
+        return certain(kept_out(otherwise?));
+    }
+    match service.body(Family::of(connection.destination))? {
+        Body::Closed => certain(otherwise.map_or(Action::Pass, kept_out)),
+        Body::Drained => certain(Action::Reject),
+        Body::Balance(group) => Some(collect(group, pick(service, group, connection, hash6), connection.port)),
+    }
 }
 
 fn kept_out(otherwise: Else) -> Action {
@@ -94,7 +92,7 @@ fn kept_out(otherwise: Else) -> Action {
 }
 
 /// Whether protocol, destination, port, interface and direction are the service's.
-fn listens(service: &Service, connection: &Connection, local: &[IpNet]) -> bool {
+pub fn listens(service: &Service, connection: &Connection, local: &[IpNet]) -> bool {
     let arrives = match &connection.direction {
         Direction::In(interface) => service.on.as_ref().is_none_or(|on| on.allows(interface)),
         Direction::Out => service.output,

@@ -1,0 +1,115 @@
+//! How far an answer holds: the idea behind checking a compiled program for every packet there is.
+//!
+//! Whoever answers for one packet also says up to where the answer stays the same: no test that was asked on the way
+//! changes below the [`Horizon`]. Packet after packet, each at the horizon of the one before, covers the whole space
+//! with finitely many questions, cut at every literal that either side ever asks about.
+
+use crate::ir::share::Share;
+use crate::meaning::Action;
+use crate::trace::{Machine, Packet};
+
+/// The first values above the packet's own at which some test that was asked may answer otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Horizon {
+    /// An address as a number in host order; `None` where nothing changes up to the last address.
+    pub destination: Option<u128>,
+    /// 65,536 where nothing changes up to the last port.
+    pub port: u32,
+    /// As `destination`.
+    pub source: Option<u128>,
+}
+
+impl Horizon {
+    /// Nothing was asked.
+    pub const FAR: Horizon = Horizon { destination: None, port: 65_536, source: None };
+
+    /// A test whether the destination lies in a range was asked.
+    pub fn ask_destination(&mut self, at: u128, first: u128, last: u128) {
+        nearer(&mut self.destination, change(at, first, last));
+    }
+
+    /// A test whether the source lies in a range was asked.
+    pub fn ask_source(&mut self, at: u128, first: u128, last: u128) {
+        nearer(&mut self.source, change(at, first, last));
+    }
+
+    /// A test whether the destination port lies in a range was asked.
+    pub fn ask_port(&mut self, at: u16, first: u16, last: u16) {
+        let (at, first, last) = (u32::from(at), u32::from(first), u32::from(last));
+        let change = if at < first {
+            first
+        } else if at <= last {
+            last + 1
+        } else {
+            65_536
+        };
+        self.port = self.port.min(change);
+    }
+
+    /// The nearer of each.
+    pub fn join(&mut self, other: Horizon) {
+        nearer(&mut self.destination, other.destination);
+        nearer(&mut self.source, other.source);
+        self.port = self.port.min(other.port);
+    }
+}
+
+/// Where the answer to "is it in `first..=last`" changes next, above `at`.
+fn change(at: u128, first: u128, last: u128) -> Option<u128> {
+    if at < first {
+        Some(first)
+    } else if at <= last {
+        last.checked_add(1)
+    } else {
+        None
+    }
+}
+
+fn nearer(old: &mut Option<u128>, new: Option<u128>) {
+    *old = match (*old, new) {
+        (Some(old), Some(new)) => Some(old.min(new)),
+        (None, one) | (one, None) => one,
+    };
+}
+
+/// An answer, and how far it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Distinct, ascending; positive shares that sum to 1. Up to the horizon they differ in nothing but ports that are
+    /// kept or shifted.
+    pub actions: Vec<(Action, Share)>,
+    pub horizon: Horizon,
+    /// Whether a hash of the source was asked for: then the answer holds for this very source alone, and the horizon says
+    /// how far the other tests go.
+    pub hashed: bool,
+}
+
+/// Who answers for packets.
+pub trait Survey {
+    fn answer(&self, packet: &Packet, machine: &Machine) -> Answer;
+
+    /// The interfaces that tests name: exact names, and prefixes.
+    fn interfaces(&self) -> Vec<crate::ir::Interface>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_changes_where_it_starts_and_behind_its_end() {
+        assert_eq!(change(0, 5, 9), Some(5));
+        assert_eq!(change(5, 5, 9), Some(10));
+        assert_eq!(change(9, 5, 9), Some(10));
+        assert_eq!(change(10, 5, 9), None);
+        assert_eq!(change(5, 5, u128::MAX), None);
+        let mut horizon = Horizon::FAR;
+        horizon.ask_port(80, 1, 65_535);
+        assert_eq!(horizon.port, 65_536);
+        horizon.ask_port(80, 443, 443);
+        horizon.ask_port(80, 90, 443);
+        assert_eq!(horizon.port, 90);
+        horizon.ask_port(80, 80, 80);
+        assert_eq!(horizon.port, 81);
+    }
+}

@@ -1,0 +1,403 @@
+//! Translation validation: the rules that were read back do what the program means, for every packet.
+//!
+//! Two parties that share no code answer for the same packets: the reference meaning, and the evaluator of a target's
+//! text. Both say how far their answer holds ([`survey`](crate::survey)), so that a rule that matches too much is seen
+//! as surely as one that matches too little.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use num_bigint::BigUint;
+use num_traits::One;
+
+use crate::ir::hash::Hash6;
+use crate::ir::share::Share;
+use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
+use crate::meaning::{self, Action, Connection, Direction};
+use crate::statement::balance::Protocol;
+use crate::survey::{Answer, Horizon, Survey};
+use crate::trace::{Machine, Packet};
+
+/// A packet to which the two parties answer differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub packet: Packet,
+    /// The addresses of this machine.
+    pub machine: Machine,
+    /// What the program means.
+    pub wanted: Vec<(Action, Share)>,
+    /// What the rules do.
+    pub found: Vec<(Action, Share)>,
+}
+
+/// How much shares may differ: each backend's by this.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tolerance {
+    Exact,
+    /// `2^-32` for each decision on the way, as iptables' 31-bit probabilities allow.
+    Rounded,
+}
+
+/// How many questions were asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub packets: u64,
+}
+
+/// The reference meaning as a party of the survey.
+pub struct Reference<'a> {
+    config: &'a Config,
+    hash6: Hash6,
+    /// The first addresses of stretches that no destination of the program cuts, ascending, by family.
+    starts: [Vec<u128>; 2],
+    /// For each stretch the services that may match its destinations, in order.
+    candidates: [Vec<Vec<u32>>; 2],
+}
+
+/// The first and the last address of a prefix, in host order.
+fn range(net: IpNet) -> (u128, u128) {
+    (number(net.network()), number(net.broadcast()))
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address),
+    }
+}
+
+fn address(family: Family, number: u128) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::from(number as u32).into(),
+        Family::V6 => Ipv6Addr::from(number).into(),
+    }
+}
+
+/// The last address of a family.
+fn last(family: Family) -> u128 {
+    match family {
+        Family::V4 => u128::from(u32::MAX),
+        Family::V6 => u128::MAX,
+    }
+}
+
+/// Stretches that the rules on loopback, multicast and broadcast cut.
+fn special(family: Family) -> Vec<(u128, u128)> {
+    let nets: &[&str] = match family {
+        Family::V4 => &["127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
+        Family::V6 => &["::1/128", "ff00::/8"],
+    };
+    nets.iter().map(|net| range(net.parse().expect("a prefix"))).collect()
+}
+
+impl<'a> Reference<'a> {
+    pub fn new(config: &'a Config, hash6: Hash6) -> Reference<'a> {
+        let mut reference = Reference { config, hash6, starts: Default::default(), candidates: Default::default() };
+        for family in Family::ALL {
+            reference.cut(family);
+        }
+        reference
+    }
+
+    fn cut(&mut self, family: Family) {
+        let services = self.config.services();
+        let broad = |service: &Service| {
+            service.destinations.iter().any(|wanted| matches!(wanted, Destination::Local | Destination::Any))
+        };
+        let mut starts = BTreeSet::from([0]);
+        let mut ranges: Vec<(u128, u128, u32)> = Vec::new();
+        for (index, service) in (0u32..).zip(services).filter(|(_, service)| service.body(family).is_some()) {
+            for wanted in service.destinations(family) {
+                if let Destination::Prefix(net) = wanted {
+                    let (first, end) = range(net);
+                    ranges.push((first, end, index));
+                    starts.insert(first);
+                    starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
+                }
+            }
+        }
+        for (first, end) in special(family) {
+            starts.insert(first);
+            starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
+        }
+        let starts: Vec<u128> = starts.into_iter().collect();
+        let everywhere = (0u32..).zip(services).filter(|(_, s)| s.body(family).is_some() && broad(s));
+        let everywhere: Vec<u32> = everywhere.map(|(index, _)| index).collect();
+        let mut candidates = vec![everywhere; starts.len()];
+        for (first, end, index) in ranges {
+            let from = starts.partition_point(|start| *start < first);
+            let to = starts.partition_point(|start| *start <= end);
+            candidates[from..to].iter_mut().for_each(|list| list.push(index));
+        }
+        for list in &mut candidates {
+            list.sort_unstable();
+            list.dedup();
+        }
+        self.starts[family as usize] = starts;
+        self.candidates[family as usize] = candidates;
+    }
+
+    /// The source hashes of the program.
+    fn hashes(&self) -> Vec<crate::ir::hash::SourceHash> {
+        let mut list = Vec::new();
+        for service in self.config.services() {
+            if let Algorithm::SourceHash(hash) = service.algorithm
+                && !list.contains(&hash)
+            {
+                list.push(hash);
+            }
+        }
+        list
+    }
+}
+
+impl Survey for Reference<'_> {
+    fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
+        let family = Family::of(packet.destination);
+        let (destination, source) = (number(packet.destination), number(packet.source));
+        let starts = &self.starts[family as usize];
+        let stretch = starts.partition_point(|start| *start <= destination) - 1;
+        let mut horizon = Horizon { destination: starts.get(stretch + 1).copied(), ..Horizon::FAR };
+        let connection = Connection {
+            protocol: packet.protocol,
+            source: packet.source,
+            destination: packet.destination,
+            port: packet.port,
+            direction: packet.direction.clone(),
+        };
+        for &index in &self.candidates[family as usize][stretch] {
+            let service = &self.config.services()[index as usize];
+            if !service.protocols.contains(&packet.protocol) {
+                continue;
+            }
+            for ports in &service.ports {
+                horizon.ask_port(packet.port, ports.first(), ports.last());
+            }
+            if !meaning::listens(service, &connection, &machine.local) {
+                continue;
+            }
+            if let Some(from) = &service.from {
+                for &net in from.nets.get(family) {
+                    let (first, end) = range(net);
+                    horizon.ask_source(source, first, end);
+                }
+            }
+            if let Some(shares) = meaning::of_service(service, &connection, self.hash6) {
+                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)) && shares.len() == 1;
+                return Answer { actions: shares, horizon, hashed };
+            }
+        }
+        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: false }
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let all = self.config.services().iter().filter_map(|service| service.on.as_ref());
+        all.flat_map(|on| on.interfaces.iter().cloned()).collect()
+    }
+}
+
+/// Compares the two for every packet of the families. The error is the first packet where they differ.
+pub fn validate(
+    reference: &Reference<'_>,
+    rules: &dyn Survey,
+    families: &[Family],
+    tolerance: &Tolerance,
+) -> Result<Coverage, Box<Difference>> {
+    let mut sweep = Sweep { reference, rules, tolerance, coverage: Coverage::default(), clients: Vec::new() };
+    let interfaces = representatives(reference.interfaces().into_iter().chain(rules.interfaces()));
+    for &family in families {
+        sweep.clients = clients(reference, family);
+        for protocol in Protocol::ALL {
+            for direction in interfaces.iter().cloned().map(Direction::In).chain([Direction::Out]) {
+                for local in [Local::Nothing, Local::Destination, Local::Everything] {
+                    sweep.destinations(family, protocol, &direction, local)?;
+                }
+            }
+        }
+    }
+    Ok(sweep.coverage)
+}
+
+/// Names of interfaces such that every test answers for each as for one of these.
+fn representatives(interfaces: impl Iterator<Item = Interface>) -> BTreeSet<String> {
+    // Neither is the start of a real name that a test may be about.
+    let mut names = BTreeSet::from(["\u{1}".to_owned()]);
+    for interface in interfaces {
+        match interface {
+            Interface::Exact(name) => {
+                names.insert(name);
+            }
+            Interface::Prefix(start) => {
+                names.insert(format!("{start}\u{1}"));
+                names.insert(start);
+            }
+        }
+    }
+    names
+}
+
+/// What belongs to this machine.
+#[derive(Clone, Copy)]
+enum Local {
+    Nothing,
+    /// The packet's destination alone: backends are elsewhere.
+    Destination,
+    /// Every address, those of the backends too.
+    Everything,
+}
+
+impl Local {
+    fn machine(self, destination: IpAddr) -> Machine {
+        let all = || ["0.0.0.0/0", "::/0"].iter().map(|net| net.parse().expect("a prefix")).collect();
+        let local = match self {
+            Local::Nothing => Vec::new(),
+            Local::Destination => vec![destination.into()],
+            Local::Everything => all(),
+        };
+        Machine { local }
+    }
+}
+
+/// For each source hash of the program, a client for every bucket.
+fn clients(reference: &Reference<'_>, family: Family) -> Vec<u128> {
+    let mut list = Vec::new();
+    for hash in reference.hashes() {
+        let buckets = hash.levels.buckets() as usize;
+        let mut found: Vec<Option<u128>> = vec![None; buckets];
+        let mut missing = buckets;
+        // Far more tries than buckets: the chance to miss one is nil, and it would only be tested less.
+        for nth in 1..64 * buckets as u128 {
+            let client = match family {
+                Family::V4 => nth.wrapping_mul(2_654_435_761) & u128::from(u32::MAX),
+                Family::V6 => nth.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
+            };
+            let bucket = hash.bucket(address(family, client), reference.hash6) as usize;
+            if found[bucket].is_none() {
+                found[bucket] = Some(client);
+                missing -= 1;
+                if missing == 0 {
+                    break;
+                }
+            }
+        }
+        list.extend(found.into_iter().flatten());
+    }
+    list.sort_unstable();
+    list.dedup();
+    list
+}
+
+struct Sweep<'a> {
+    reference: &'a Reference<'a>,
+    rules: &'a dyn Survey,
+    tolerance: &'a Tolerance,
+    coverage: Coverage,
+    /// Sources that between them have every bucket of every hash.
+    clients: Vec<u128>,
+}
+
+impl Sweep<'_> {
+    fn destinations(
+        &mut self,
+        family: Family,
+        protocol: Protocol,
+        direction: &Direction,
+        local: Local,
+    ) -> Result<(), Box<Difference>> {
+        let mut at = Some(0);
+        while let Some(destination) = at.filter(|at| *at <= last(family)) {
+            let destination_address = address(family, destination);
+            let machine = local.machine(destination_address);
+            let mut packet = Packet {
+                protocol,
+                source: address(family, 0),
+                source_port: None,
+                destination: destination_address,
+                port: 1,
+                direction: direction.clone(),
+            };
+            let next = self.ports(&mut packet, &machine)?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// Every port at one destination. Returns the next destination.
+    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Option<u128>, Box<Difference>> {
+        let mut destination = Horizon::FAR;
+        let mut port = 1u32;
+        while let Ok(number) = u16::try_from(port) {
+            packet.port = number;
+            let horizon = self.sources(packet, machine)?;
+            destination.join(Horizon { destination: horizon.destination, ..Horizon::FAR });
+            if horizon.port > port + 1 {
+                // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
+                packet.port = (horizon.port - 1) as u16;
+                destination.join(Horizon { port: 65_536, source: None, ..self.sources(packet, machine)? });
+            }
+            port = horizon.port;
+        }
+        Ok(destination.destination)
+    }
+
+    /// Every source at one destination and port.
+    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Box<Difference>> {
+        let family = Family::of(packet.destination);
+        let mut all = Horizon::FAR;
+        let mut at = Some(0);
+        while let Some(source) = at.filter(|at| *at <= last(family)) {
+            packet.source = address(family, source);
+            let (horizon, hashed) = self.compare(packet, machine)?;
+            all.join(horizon);
+            if hashed {
+                let end = horizon.source.unwrap_or(u128::MAX);
+                let from = self.clients.partition_point(|client| *client < source);
+                let to = self.clients.partition_point(|client| *client < end);
+                for index in from..to {
+                    packet.source = address(family, self.clients[index]);
+                    self.compare(packet, machine)?;
+                }
+            }
+            at = horizon.source;
+        }
+        Ok(all)
+    }
+
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, bool), Box<Difference>> {
+        self.coverage.packets += 1;
+        let wanted = self.reference.answer(packet, machine);
+        let found = self.rules.answer(packet, machine);
+        if !agree(&wanted.actions, &found.actions, self.tolerance) {
+            return Err(Box::new(Difference {
+                packet: packet.clone(),
+                machine: machine.clone(),
+                wanted: wanted.actions,
+                found: found.actions,
+            }));
+        }
+        let mut horizon = wanted.horizon;
+        horizon.join(found.horizon);
+        Ok((horizon, wanted.hashed || found.hashed))
+    }
+}
+
+/// Whether two distributions are one, up to the tolerance.
+fn agree(wanted: &[(Action, Share)], found: &[(Action, Share)], tolerance: &Tolerance) -> bool {
+    wanted.len() == found.len()
+        && wanted.iter().zip(found).all(|((wanted_action, wanted_share), (action, share))| {
+            wanted_action == action
+                && match tolerance {
+                    Tolerance::Exact => wanted_share == share,
+                    Tolerance::Rounded => {
+                        let (more, less) =
+                            if wanted_share > share { (wanted_share, share) } else { (share, wanted_share) };
+                        let decisions = BigUint::from(wanted.len());
+                        more - less <= Share::new(decisions, BigUint::one() << 32u32)
+                    }
+                }
+        })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The survey itself: a program is held against another one, which stands in for rules.
+
+use super::*;
+use crate::program::Program;
+use crate::source::Source;
+
+fn config(text: &str) -> Config {
+    let text = format!("host a = 192.168.1.10, fd00::10\nhost b = 192.168.1.11, fd00::11\n{text}\n");
+    let mut program = Program::default();
+    let id = program.sources.add(Source::new("t.lb", "t.lb", text.as_str()));
+    let (file, errors) = crate::file::parse(program.sources.get(id), id);
+    assert_eq!(errors, [], "{text}");
+    let count = file.items.len();
+    program.files.push(file);
+    (0..count).for_each(|index| program.push_order(id, index));
+    crate::resolve::resolve(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+}
+
+fn compare(program: &str, rules: &str) -> Result<Coverage, Box<Difference>> {
+    let (program, rules) = (config(program), config(rules));
+    let reference = Reference::new(&program, Hash6::Jhash);
+    validate(&reference, &Reference::new(&rules, Hash6::Jhash), &Family::ALL, &Tolerance::Exact)
+}
+
+const PROGRAMS: &[&str] = &[
+    "balance tcp 80 -> a:8080 weight 2, b:8080",
+    "balance tcp,udp {203.0.113.10, [2001:db8::1]}:8000-8010 from 10.0.0.0/8, 2001:db8::/32 -> a, b",
+    "balance tcp *:80 on eth0 from not 10.1.0.0/16 else reject -> a\nbalance tcp 80 output -> b:1",
+    "balance tcp 10.0.0.0/8:1-1000 -> a:2001-3000\nbalance tcp 10.1.0.0/16:500 by source-hash buckets 7 -> a, b",
+    "balance sctp [2001:db8::/48]:9 on not eth* -> b:9 weight 0\nbalance sctp *:9 -> a",
+    "balance tcp 80 output -> :8080\nbalance udp local:53 from 192.0.2.1 else drop -> a",
+];
+
+#[test]
+fn a_program_is_what_it_means() {
+    for program in PROGRAMS {
+        let coverage = compare(program, program).unwrap_or_else(|difference| panic!("{program}\n{difference:?}"));
+        assert!(coverage.packets > 100, "{program}: {coverage:?}");
+    }
+}
+
+#[test]
+fn every_change_of_a_program_is_seen() {
+    for (program, change, to) in [
+        (0, "weight 2", "weight 3"),
+        (0, "tcp 80", "tcp 81"),
+        (0, "tcp 80", "tcp,udp 80"),
+        (0, "tcp 80", "tcp *:80"),
+        (0, "tcp 80", "tcp 80 output"),
+        (0, "tcp 80", "tcp 80-81"),
+        (0, "tcp 80", "tcp 80 on eth0"),
+        (0, "tcp 80", "tcp 80 from not 255.255.255.255"),
+        (0, "tcp 80", "tcp 80 from not fd00::ffff"),
+        (0, "a:8080 weight", "a:8081 weight"),
+        (1, "203.0.113.10", "203.0.113.10/31"),
+        (1, "[2001:db8::1]", "[2001:db8::1], [2001:db8::2]"),
+        (1, "8000-8010", "8000-8009"),
+        (1, "8000-8010", "7999-8010"),
+        (1, "10.0.0.0/8", "10.0.0.0/9"),
+        (1, ", 2001:db8::/32", ""),
+        (1, "10.0.0.0/8, 2001:db8::/32", "10.0.0.0/8, 2001:db8::/33"),
+        (2, "else reject", "else drop"),
+        (2, " else reject", ""),
+        (2, "on eth0", "on eth*"),
+        (2, "output -> b:1", "-> b:1"),
+        (3, "2001-3000", "2001"),
+        (3, "a:2001-3000", "a"),
+        (4, "eth*", "eth0"),
+        (4, "b:9 weight 0", "b:9"),
+        (5, "-> :8080", "-> :8081"),
+        (5, "80 output", "127.0.0.1:80 output"),
+        (5, "192.0.2.1 else", "192.0.2.0/31 else"),
+    ] {
+        let program = PROGRAMS[program];
+        let changed = program.replacen(change, to, 1);
+        assert_ne!(program, changed);
+        assert!(compare(program, &changed).is_err(), "{program}\n{changed}");
+    }
+}
+
+#[test]
+fn swapped_buckets_of_a_hash_are_seen() {
+    let program = "balance tcp 80 by source-hash -> a, b";
+    assert!(compare(program, "balance tcp 80 by source-hash seed 1 -> a, b").is_err());
+    assert!(compare(program, "balance tcp 80 -> a, b").is_err());
+    compare(program, program).expect("one program");
+}
