@@ -9,9 +9,11 @@ mod read;
 mod restore;
 mod script;
 mod service;
+mod walk;
 
 pub use lower::lower;
 pub use model::Ruleset;
 pub use read::{ReadError, read};
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;
+pub use walk::Evaluator;
