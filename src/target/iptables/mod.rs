@@ -1,14 +1,19 @@
 //! iptables: one rule model for both families, printed as restore text or as a script that installs and removes it.
 
+pub mod dump;
 mod hash;
 mod lower;
 pub mod model;
 mod names;
+mod read;
 mod restore;
 mod script;
 mod service;
+mod walk;
 
 pub use lower::lower;
 pub use model::Ruleset;
+pub use read::{ReadError, read};
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;
+pub use walk::Evaluator;

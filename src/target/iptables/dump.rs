@@ -1,0 +1,329 @@
+//! What the text of `iptables-save` can hold: tables, chains and rules, each match typed or kept as written.
+//!
+//! This is wider than the [`model`](super::model), which only holds what we write ourselves: here stands any rule that
+//! anyone may have loaded. It borrows from the text that it was read from.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::ir::Family;
+use crate::statement::balance::Protocol;
+
+use super::model::{BpfProgram, DnatPort, Negatable};
+
+/// The tables of a text, each at most once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump<'t> {
+    /// In the order of their first `*table` line.
+    pub tables: Vec<Table<'t>>,
+}
+
+impl<'t> Dump<'t> {
+    pub fn table(&self, name: TableName) -> Option<&Table<'t>> {
+        self.tables.iter().find(|table| table.name == name)
+    }
+}
+
+/// The tables of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableName {
+    Raw,
+    Mangle,
+    Nat,
+    Filter,
+    Security,
+}
+
+impl TableName {
+    pub const ALL: [TableName; 5] =
+        [TableName::Raw, TableName::Mangle, TableName::Nat, TableName::Filter, TableName::Security];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TableName::Raw => "raw",
+            TableName::Mangle => "mangle",
+            TableName::Nat => "nat",
+            TableName::Filter => "filter",
+            TableName::Security => "security",
+        }
+    }
+
+    /// The chains that the kernel itself walks.
+    pub fn built_in(self) -> &'static [&'static str] {
+        match self {
+            TableName::Raw => &["PREROUTING", "OUTPUT"],
+            TableName::Mangle => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+            TableName::Nat => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+            TableName::Filter | TableName::Security => &["INPUT", "FORWARD", "OUTPUT"],
+        }
+    }
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table<'t> {
+    pub name: TableName,
+    /// In the order in which the text first names them; names are unique. No chain leads back to itself.
+    pub chains: Vec<Chain<'t>>,
+}
+
+impl<'t> Table<'t> {
+    pub fn chain(&self, name: &str) -> Option<(ChainId, &Chain<'t>)> {
+        (0u32..).zip(&self.chains).find(|(_, chain)| chain.name == name).map(|(id, chain)| (ChainId(id), chain))
+    }
+}
+
+/// A chain's place in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainId(pub u32);
+
+/// One chain with its rules in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain<'t> {
+    pub name: &'t str,
+    /// What becomes of a packet at the end of a built-in chain; `None` for chains that rules lead to.
+    pub policy: Option<Policy>,
+    pub rules: Vec<Rule<'t>>,
+}
+
+/// The end of a built-in chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    Accept,
+    Drop,
+}
+
+/// One rule. The kernel tests the fields in this order, and the matches as they stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule<'t> {
+    /// The line of the text, from 1.
+    pub line: u32,
+    /// The rule as written, without counters in front.
+    pub text: &'t str,
+    /// `None` where it is for both.
+    pub family: Option<Family>,
+    pub source: Option<Negatable<Net>>,
+    pub destination: Option<Negatable<Net>>,
+    pub input: Option<Negatable<Interface<'t>>>,
+    pub output: Option<Negatable<Interface<'t>>>,
+    pub protocol: Option<Negatable<RuleProtocol>>,
+    pub matches: Vec<Match<'t>>,
+    pub comment: Option<Cow<'t, str>>,
+    pub target: Target<'t>,
+}
+
+impl Rule<'_> {
+    pub fn is_for(&self, family: Family) -> bool {
+        self.family.is_none_or(|own| own == family)
+    }
+}
+
+/// An address and a mask of the same family. The mask may have holes: `0.0.0.3/0.0.0.7`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Net {
+    /// Without bits outside the mask.
+    address: IpAddr,
+    mask: IpAddr,
+}
+
+impl Net {
+    /// `None` where the families differ.
+    pub fn new(address: IpAddr, mask: IpAddr) -> Option<Net> {
+        let address = match (address, mask) {
+            (IpAddr::V4(address), IpAddr::V4(mask)) => IpAddr::V4(address & mask),
+            (IpAddr::V6(address), IpAddr::V6(mask)) => IpAddr::V6(address & mask),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
+        Some(Net { address, mask })
+    }
+
+    pub fn family(&self) -> Family {
+        Family::of(self.address)
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (address, self.address, self.mask) {
+            (IpAddr::V4(address), IpAddr::V4(own), IpAddr::V4(mask)) => address & mask == own,
+            (IpAddr::V6(address), IpAddr::V6(own), IpAddr::V6(mask)) => address & mask == own,
+            (IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_)) => false,
+        }
+    }
+
+    /// The one address that it contains, where it is one.
+    pub fn host(&self) -> Option<IpAddr> {
+        (self.mask_bits() == Some(128) || (self.family() == Family::V4 && self.mask_bits() == Some(32)))
+            .then_some(self.address)
+    }
+
+    /// As a prefix, where the mask has no holes.
+    pub fn prefix(&self) -> Option<ipnet::IpNet> {
+        ipnet::IpNet::new(self.address, self.mask_bits()?).ok()
+    }
+
+    fn mask_bits(&self) -> Option<u8> {
+        ipnet::ip_mask_to_prefix(self.mask).ok()
+    }
+}
+
+/// `-i` and `-o`: a name, or with `prefix` the start of one (a `+` stands behind it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface<'t> {
+    pub name: Cow<'t, str>,
+    pub prefix: bool,
+}
+
+impl Interface<'_> {
+    pub fn is(&self, name: &str) -> bool {
+        if self.prefix { name.starts_with(&*self.name) } else { self.name == name }
+    }
+}
+
+/// `-p`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleProtocol {
+    One(Protocol),
+    /// A protocol that no load balancer speaks: ICMP and the like.
+    Other,
+}
+
+impl RuleProtocol {
+    pub fn is(self, protocol: Protocol) -> bool {
+        match self {
+            RuleProtocol::One(own) => own == protocol,
+            RuleProtocol::Other => false,
+        }
+    }
+}
+
+/// Which end of the connection a match looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Destination,
+}
+
+/// Ports, both ends included. `first > last` is what no port is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Ports {
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// What an extension asks. All of a rule's matches have to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match<'t> {
+    /// `-m tcp --dport` and its like
+    Port { not: bool, side: Side, ports: Ports },
+    /// `-m multiport`; no side is either of the two
+    Multiport { not: bool, side: Option<Side>, ports: Vec<Ports> },
+    /// `-m tcp --tcp-flags MASK SET`, bits as in the header
+    TcpFlags { not: bool, mask: u8, set: u8 },
+    /// `-f`: a later fragment; connection tracking has put fragments together before any rule sees them
+    Fragment { not: bool },
+    /// `-m addrtype`
+    AddressType { not: bool, side: Side, types: AddressTypes },
+    /// `-m statistic --mode random`: `k / 2^31`, `k` up to 2^31
+    Random { not: bool, k: u32 },
+    /// `-m statistic --mode nth`: `packet < every`
+    Nth { not: bool, every: u32, packet: u32 },
+    /// `-m conntrack --ctstate`, `-m state`
+    State { not: bool, states: States },
+    /// `-m conntrack --ctdir`
+    Reply(bool),
+    /// `-m conntrack --ctproto`
+    TrackedProtocol { not: bool, protocol: RuleProtocol },
+    /// `-m conntrack --ctorigsrc`, `--ctorigdst`
+    OriginalAddress { not: bool, side: Side, net: Net },
+    /// `-m conntrack --ctorigsrcport`, `--ctorigdstport`
+    OriginalPort { not: bool, side: Side, ports: Ports },
+    /// `-m mark`, `-m connmark`: the mark (of the connection) under the mask is the value
+    Mark { not: bool, connection: bool, value: u32, mask: u32 },
+    /// A match that asks what the machine remembers (`recent`, `limit`, `hashlimit`, `connlimit`), and its answer for
+    /// a client that is not remembered and under every limit
+    Remembered(bool),
+    /// `-m cluster`: bit `n` of `nodes` is node `n + 1`
+    Cluster { not: bool, total: u32, nodes: u32, seed: u32 },
+    /// `-m bpf --bytecode`
+    Bpf(BpfProgram),
+    /// `-m iprange`, both ends included and of one family
+    Range { not: bool, side: Side, first: IpAddr, last: IpAddr },
+    /// Anything else, as written
+    Unknown(&'t str),
+}
+
+/// A set of address types, as `-m addrtype` names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddressTypes {
+    pub unicast: bool,
+    pub local: bool,
+    pub broadcast: bool,
+    pub multicast: bool,
+}
+
+/// A set of connection states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct States {
+    pub new: bool,
+    pub untracked: bool,
+    pub snat: bool,
+    pub dnat: bool,
+    /// ESTABLISHED, RELATED or INVALID: what the first packet of a connection never is.
+    pub later: bool,
+}
+
+/// What becomes of a packet that a rule takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target<'t> {
+    /// No target, or one that lets the packet go on behind the rule: `LOG`, `NFLOG`, `TCPMSS` and the like.
+    Next,
+    Accept,
+    Drop,
+    Reject,
+    Return,
+    Jump(ChainId),
+    Goto(ChainId),
+    /// No address keeps the address.
+    Dnat {
+        address: Option<IpAddr>,
+        port: DnatPort,
+    },
+    /// `Kept` or `Fixed`.
+    Redirect(DnatPort),
+    Masquerade,
+    /// No address keeps the address.
+    Snat(Option<IpAddr>),
+    /// The mark (of the connection) becomes `(mark & !mask) ^ value`.
+    Mark {
+        connection: bool,
+        value: u32,
+        mask: u32,
+    },
+    /// `-j CONNMARK --save-mark`
+    SaveMark {
+        packet: u32,
+        connection: u32,
+    },
+    /// `-j CONNMARK --restore-mark`
+    RestoreMark {
+        packet: u32,
+        connection: u32,
+    },
+    /// `-j HMARK` over addresses alone
+    Hmark {
+        source: bool,
+        destination: bool,
+        modulus: u32,
+        offset: u32,
+        seed: u32,
+    },
+    /// `-j NOTRACK`, `-j CT --notrack`
+    NoTrack,
+    /// Anything else, as written: the packet goes on behind the rule, and the trace says so.
+    Unknown(&'t str),
+}

@@ -1,0 +1,458 @@
+//! Reads what `iptables-save` wrote, or what `iptables-restore` would load, of whatever age and habit.
+//!
+//! The text is taken as one load into empty tables. A table that stands there twice goes on where it was, as with
+//! `--noflush`. Structure that iptables would refuse is an error; a match or target that is not known is none, but kept
+//! as written: the evaluator says then that it cannot tell.
+
+mod matches;
+mod option;
+mod rule;
+mod target;
+mod token;
+mod value;
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashMapExt};
+
+use crate::ir::Family;
+
+use super::dump::{Chain, ChainId, Dump, Policy, Rule, Table, TableName, Target};
+use super::restore::Families;
+use rule::{ChainName, Draft};
+use token::Token;
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// From 1.
+    pub line: u32,
+    pub message: String,
+}
+
+/// Reading stops behind so many errors: a text of another kind has one on each line.
+const MAX_ERRORS: usize = 100;
+
+/// Words in a line: iptables-restore takes 255 (MAX_ARGC).
+const MAX_WORDS: usize = 255;
+
+/// Rules that lists of addresses (`-s A,B`) may add in all.
+const MAX_MULTIPLIED: usize = 1 << 17;
+
+/// Rules that `-I CHAIN N` may move in all.
+const MAX_MOVED: usize = 1 << 22;
+
+/// Reads a text. `families` says for which tool it is: a rule without `-4` or `-6` is for those.
+///
+/// An address makes a rule one of its family, where the text is for both.
+pub fn read(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
+    let mut reader = Reader::new(families);
+    let mut tokens = Vec::new();
+    for (line, number) in text.lines().zip(1u32..) {
+        reader.number = number;
+        if let Err(message) = reader.line(line, &mut tokens) {
+            reader.fail(number, message);
+        }
+        if reader.errors.len() >= MAX_ERRORS {
+            return Err(reader.errors);
+        }
+    }
+    reader.finish()
+}
+
+/// A chain while rules are still put in front.
+struct Growing<'t> {
+    name: &'t str,
+    policy: Option<Policy>,
+    rules: VecDeque<Rule<'t>>,
+    deleted: bool,
+}
+
+struct GrowingTable<'t> {
+    name: TableName,
+    chains: Vec<Growing<'t>>,
+    ids: HashMap<&'t str, u32>,
+    /// Targets that were no chain when their rule was read, by line.
+    late: HashMap<u32, ChainName<'t>>,
+}
+
+struct Reader<'t> {
+    families: Families,
+    tables: Vec<GrowingTable<'t>>,
+    /// The table that is not committed yet.
+    open: Option<usize>,
+    number: u32,
+    multiplied: usize,
+    moved: usize,
+    errors: Vec<ReadError>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(families: Families) -> Reader<'t> {
+        Reader { families, tables: Vec::new(), open: None, number: 0, multiplied: 0, moved: 0, errors: Vec::new() }
+    }
+
+    fn fail(&mut self, line: u32, message: String) {
+        self.errors.push(ReadError { line, message });
+    }
+
+    fn line(&mut self, line: &'t str, tokens: &mut Vec<Token<'t>>) -> Result<(), String> {
+        let line = line.trim();
+        match line.as_bytes() {
+            [] | [b'#', ..] => Ok(()),
+            [b'*', ..] => self.table(line[1..].trim()),
+            [b':', ..] => self.declare(&line[1..]),
+            _ if line == "COMMIT" => self.open.take().map(|_| ()).ok_or_else(|| "no table to commit".to_owned()),
+            _ => {
+                let line = without_counters(line)?;
+                tokens.clear();
+                token::tokens(line, tokens)?;
+                if tokens.len() > MAX_WORDS {
+                    return Err(format!("more than {MAX_WORDS} words"));
+                }
+                self.command(line, tokens)
+            }
+        }
+    }
+
+    fn table(&mut self, name: &str) -> Result<(), String> {
+        let name = TableName::ALL
+            .into_iter()
+            .find(|table| table.as_str() == name)
+            .ok_or_else(|| format!("expected a table (raw, mangle, nat, filter, security), found `{name}`"))?;
+        if let Some(open) = self.open {
+            let open = self.tables[open].name.as_str();
+            self.fail(self.number, format!("the table `{open}` is not committed"));
+        }
+        let known = self.tables.iter().position(|table| table.name == name);
+        self.open = Some(known.unwrap_or_else(|| {
+            let (ids, late) = (HashMap::new(), HashMap::new());
+            self.tables.push(GrowingTable { name, chains: Vec::new(), ids, late });
+            self.tables.len() - 1
+        }));
+        Ok(())
+    }
+
+    fn current(&mut self) -> Result<&mut GrowingTable<'t>, String> {
+        let open = self.open.ok_or_else(|| "outside any `*table`".to_owned())?;
+        Ok(&mut self.tables[open])
+    }
+
+    /// `:NAME POLICY [PACKETS:BYTES]`; an own chain that is there already is emptied.
+    fn declare(&mut self, text: &'t str) -> Result<(), String> {
+        let mut words = text.split_whitespace();
+        let name = words.next().ok_or("a chain without a name")?;
+        let policy = words.next().unwrap_or("-");
+        self.current()?.declare(name, policy)
+    }
+
+    fn command(&mut self, line: &'t str, tokens: &[Token<'t>]) -> Result<(), String> {
+        let is_family = |token: &Token<'_>| match &*token.text {
+            "-4" | "--ipv4" => Some(Family::V4),
+            "-6" | "--ipv6" => Some(Family::V6),
+            _ => None,
+        };
+        let front = tokens.iter().take_while(|token| is_family(token).is_some()).count();
+        let behind = tokens.get(front + 2).and_then(is_family);
+        let written = tokens.first().and_then(is_family).or(behind);
+        let family = match (self.families, written) {
+            (Families::One(own), Some(other)) if own != other => return Ok(()),
+            (Families::One(own), _) => Some(own),
+            (Families::Both, written) => written,
+        };
+        let command = tokens.get(front).ok_or("a line without a command")?;
+        let argument = tokens.get(front + 1).filter(|token| !token.is_option());
+        let name = || match argument.map(|token| &token.text) {
+            Some(Cow::Borrowed(name)) => Ok(*name),
+            Some(Cow::Owned(_)) => Err("quotes inside the name of a chain".to_owned()),
+            None => Err(format!("`{}` needs a chain", command.text)),
+        };
+        let number = self.number;
+        match &*command.text {
+            "-A" | "--append" => {
+                let chain = self.current()?.existing(name()?)?;
+                let draft = rule::rule(line, tokens, front..front + 2, family, number)?;
+                self.add(chain, None, draft)
+            }
+            "-I" | "--insert" => {
+                let chain = self.current()?.existing(name()?)?;
+                let place = tokens.get(front + 2).and_then(|token| token.text.parse::<usize>().ok());
+                let end = front + 2 + usize::from(place.is_some());
+                let draft = rule::rule(line, tokens, front..end, family, number)?;
+                self.add(chain, Some(place.unwrap_or(1)), draft)
+            }
+            "-N" | "--new-chain" | "--new" => {
+                let name = name()?;
+                let table = self.current()?;
+                match table.find(name) {
+                    Some(_) => Err(format!("the chain `{name}` exists already")),
+                    None => table.declare(name, "-"),
+                }
+            }
+            "-P" | "--policy" => {
+                let policy = tokens.get(front + 2).ok_or("`-P` needs a policy")?;
+                let name = name()?;
+                let table = self.current()?;
+                match table.name.built_in().contains(&name) {
+                    true => table.declare(name, &policy.text),
+                    false => Err(format!("the chain `{name}` is not built in, so it has no policy")),
+                }
+            }
+            "-F" | "--flush" => {
+                let name = argument.is_some().then(name).transpose()?;
+                let table = self.current()?;
+                match name {
+                    Some(name) => {
+                        let chain = table.existing(name)?;
+                        table.chains[chain as usize].rules.clear();
+                    }
+                    None => table.chains.iter_mut().for_each(|chain| chain.rules.clear()),
+                }
+                Ok(())
+            }
+            "-X" | "--delete-chain" => {
+                let name = argument.is_some().then(name).transpose()?;
+                self.current()?.delete(name)
+            }
+            "-Z" | "--zero" => Ok(()),
+            other => Err(format!("expected `-A CHAIN` or `-I CHAIN`, found `{other}`")),
+        }
+    }
+
+    /// Adds a rule for each pair of its addresses, at the end or at a place from 1.
+    fn add(&mut self, chain: u32, place: Option<usize>, draft: Draft<'t>) -> Result<(), String> {
+        let Draft { mut rule, sources, destinations, chain: aim } = draft;
+        let count = sources.len().max(1).saturating_mul(destinations.len().max(1));
+        self.multiplied = self.multiplied.saturating_add(count - 1);
+        if self.multiplied > MAX_MULTIPLIED {
+            return Err("the lists of addresses make too many rules".to_owned());
+        }
+        let table = self.current()?;
+        if let Some(aim) = aim {
+            match table.find(&aim.name) {
+                Some(id) => rule.target = jump(id, aim.goto),
+                None => {
+                    table.late.insert(rule.line, aim);
+                }
+            }
+        }
+        let rules = table.chains[chain as usize].rules.len();
+        let mut at = match place {
+            None => rules,
+            Some(0) => return Err("rules are counted from 1".to_owned()),
+            Some(place) if place > rules + 1 => {
+                return Err(format!("no place {place} in a chain of {rules} rules"));
+            }
+            Some(place) => place - 1,
+        };
+        self.moved = self.moved.saturating_add(at.min(rules - at).saturating_mul(count));
+        if self.moved > MAX_MOVED {
+            return Err("too many rules inserted in the middle".to_owned());
+        }
+        let list = &mut self.current()?.chains[chain as usize].rules;
+        let mut put = |rule| {
+            list.insert(at, rule);
+            at += 1;
+        };
+        match (sources.as_slice(), destinations.as_slice()) {
+            ([] | [_], [] | [_]) => {
+                rule.source = sources.first().cloned();
+                rule.destination = destinations.first().cloned();
+                put(rule);
+            }
+            (sources, destinations) => {
+                let any = [None];
+                let list = |nets: &[_]| -> Vec<_> {
+                    if nets.is_empty() { any.to_vec() } else { nets.iter().cloned().map(Some).collect() }
+                };
+                for source in list(sources) {
+                    for destination in list(destinations) {
+                        put(Rule { source: source.clone(), destination, ..rule.clone() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Dump<'t>, Vec<ReadError>> {
+        if let Some(open) = self.open {
+            let name = self.tables[open].name.as_str();
+            self.fail(self.number, format!("the table `{name}` is not committed"));
+        }
+        let mut tables = Vec::with_capacity(self.tables.len());
+        for table in self.tables {
+            let table = table.finish(&mut self.errors);
+            for family in Family::ALL {
+                if let Some(error) = cycle(&table, family) {
+                    self.errors.push(error);
+                    break;
+                }
+            }
+            tables.push(table);
+        }
+        if self.errors.is_empty() { Ok(Dump { tables }) } else { Err(self.errors) }
+    }
+}
+
+impl<'t> GrowingTable<'t> {
+    fn find(&self, name: &str) -> Option<u32> {
+        let id = self.ids.get(name).copied();
+        id.filter(|id| !self.chains[*id as usize].deleted)
+    }
+
+    /// A chain that rules can be added to: one that was declared, or a built-in one.
+    fn existing(&mut self, name: &'t str) -> Result<u32, String> {
+        if let Some(id) = self.find(name) {
+            return Ok(id);
+        }
+        match self.name.built_in().contains(&name) {
+            true => Ok(self.grow(name, Some(Policy::Accept))),
+            false => Err(format!("no chain `{name}` in table `{}`", self.name.as_str())),
+        }
+    }
+
+    fn grow(&mut self, name: &'t str, policy: Option<Policy>) -> u32 {
+        let id = self.chains.len() as u32;
+        self.chains.push(Growing { name, policy, rules: VecDeque::new(), deleted: false });
+        self.ids.insert(name, id);
+        id
+    }
+
+    fn declare(&mut self, name: &'t str, policy: &str) -> Result<(), String> {
+        let policy = match (self.name.built_in().contains(&name), policy) {
+            (true, "ACCEPT" | "-") => Some(Policy::Accept),
+            (true, "DROP") => Some(Policy::Drop),
+            (true, other) => return Err(format!("expected a policy (ACCEPT or DROP), found `{other}`")),
+            (false, _) => None,
+        };
+        match self.ids.get(name) {
+            Some(id) => {
+                let chain = &mut self.chains[*id as usize];
+                chain.deleted = false;
+                chain.policy = policy;
+                if policy.is_none() {
+                    chain.rules.clear();
+                }
+            }
+            None => {
+                self.grow(name, policy);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a chain out, or all own ones.
+    fn delete(&mut self, name: Option<&'t str>) -> Result<(), String> {
+        if let Some(name) = name {
+            let id = self.find(name).ok_or_else(|| format!("no chain `{name}` in table `{}`", self.name.as_str()))?;
+            let chain = &mut self.chains[id as usize];
+            if chain.policy.is_some() || !chain.rules.is_empty() {
+                return Err(format!("the chain `{name}` is built in or not empty"));
+            }
+            chain.deleted = true;
+            return Ok(());
+        }
+        self.chains.iter_mut().filter(|chain| chain.policy.is_none()).for_each(|chain| {
+            chain.deleted = true;
+            chain.rules.clear();
+        });
+        Ok(())
+    }
+
+    /// Looks up what targets were late, and takes deleted chains out.
+    fn finish(self, errors: &mut Vec<ReadError>) -> Table<'t> {
+        let mut next = 0;
+        let places: Vec<Option<u32>> = self
+            .chains
+            .iter()
+            .map(|chain| {
+                let place = (!chain.deleted).then_some(next);
+                next += u32::from(!chain.deleted);
+                place
+            })
+            .collect();
+        let moved = places.iter().any(Option::is_none);
+        let mut chains = Vec::with_capacity(self.chains.len());
+        for chain in self.chains.into_iter().filter(|chain| !chain.deleted) {
+            let mut rules = Vec::from(chain.rules);
+            if moved || !self.late.is_empty() {
+                for rule in &mut rules {
+                    if let Target::Unknown(_) = &rule.target
+                        && let Some(late) = self.late.get(&rule.line)
+                        && let Some(id) = self.ids.get(&*late.name)
+                    {
+                        rule.target = jump(*id, late.goto);
+                    }
+                    if let Target::Jump(id) | Target::Goto(id) = &mut rule.target {
+                        match places[id.0 as usize] {
+                            Some(place) => *id = ChainId(place),
+                            None => errors.push(ReadError {
+                                line: rule.line,
+                                message: "the chain that this leads to is deleted".to_owned(),
+                            }),
+                        }
+                    }
+                }
+            }
+            chains.push(Chain { name: chain.name, policy: chain.policy, rules });
+        }
+        errors.truncate(MAX_ERRORS);
+        Table { name: self.name, chains }
+    }
+}
+
+fn jump<'t>(id: u32, goto: bool) -> Target<'t> {
+    if goto { Target::Goto(ChainId(id)) } else { Target::Jump(ChainId(id)) }
+}
+
+/// `[12:345] -A …`, as `iptables-save -c` writes.
+fn without_counters(line: &str) -> Result<&str, String> {
+    match line.strip_prefix('[') {
+        Some(rest) => {
+            rest.split_once(']').map(|(_, rest)| rest.trim_start()).ok_or_else(|| "the `[` is not closed".to_owned())
+        }
+        None => Ok(line),
+    }
+}
+
+/// A rule by which a chain leads back to itself: the kernel refuses such tables.
+fn cycle(table: &Table<'_>, family: Family) -> Option<ReadError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        Not,
+        Above,
+        Done,
+    }
+    let mut seen = vec![Seen::Not; table.chains.len()];
+    for start in 0..table.chains.len() {
+        if seen[start] != Seen::Not {
+            continue;
+        }
+        seen[start] = Seen::Above;
+        let mut path = vec![(start, 0)];
+        while let Some((chain, next)) = path.last_mut() {
+            let Some(rule) = table.chains[*chain].rules.get(*next) else {
+                seen[*chain] = Seen::Done;
+                path.pop();
+                continue;
+            };
+            *next += 1;
+            let (Target::Jump(id) | Target::Goto(id)) = &rule.target else { continue };
+            let id = id.0 as usize;
+            match seen.get(id).copied().filter(|_| rule.is_for(family)) {
+                Some(Seen::Not) => {
+                    seen[id] = Seen::Above;
+                    path.push((id, 0));
+                }
+                Some(Seen::Above) => {
+                    let message = format!("the chain `{}` leads back to itself", table.chains[id].name);
+                    return Some(ReadError { line: rule.line, message });
+                }
+                Some(Seen::Done) | None => {}
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,147 @@
+//! The options of a target that is known.
+
+use std::net::IpAddr;
+
+use crate::ir::Family;
+use crate::target::iptables::dump::Target;
+use crate::target::iptables::model::DnatPort;
+
+use super::rule::Given;
+use super::value;
+
+/// A target, and the family that its addresses are of.
+///
+/// `foreign` says that it has options which are not known: then it is not known itself, unless it is one that the
+/// packet goes on behind whatever it does.
+pub fn build<'t>(name: &str, options: &[Given<'t>], foreign: bool, text: &'t str) -> (Target<'t>, Option<Family>) {
+    let target = match name {
+        "LOG" | "NFLOG" | "ULOG" | "TCPMSS" | "AUDIT" | "TRACE" => Some(Target::Next),
+        "REJECT" => Some(Target::Reject),
+        "NOTRACK" => Some(Target::NoTrack),
+        "CT" if options.iter().any(|one| one.name == "notrack") => Some(Target::NoTrack),
+        "CT" => Some(Target::Next),
+        _ if foreign => None,
+        "ACCEPT" => Some(Target::Accept),
+        "DROP" => Some(Target::Drop),
+        "RETURN" => Some(Target::Return),
+        "DNAT" => dnat(options),
+        "SNAT" => snat(options),
+        "REDIRECT" => redirect(options),
+        "MASQUERADE" => Some(Target::Masquerade),
+        "MARK" => mark(options, false),
+        "CONNMARK" => mark(options, true),
+        "HMARK" => hmark(options),
+        _ => None,
+    };
+    let family = match &target {
+        Some(Target::Dnat { address: Some(address), .. } | Target::Snat(Some(address))) => Some(Family::of(*address)),
+        Some(_) | None => None,
+    };
+    (target.unwrap_or(Target::Unknown(text)), family)
+}
+
+/// The value of an option that is given once.
+fn only<'g>(options: &'g [Given<'_>], name: &str) -> Option<&'g str> {
+    let mut found = options.iter().filter(|one| one.name == name);
+    let first = found.next()?;
+    found.next().is_none().then_some(&*first.value)
+}
+
+/// `ADDRESS`, `ADDRESS:PORTS`, `[ADDRESS]:PORTS` or `:PORTS`; a range of addresses is several destinations.
+fn end(text: &str) -> Option<(Option<IpAddr>, Option<&str>)> {
+    if let Ok(address) = text.parse() {
+        return Some((Some(address), None));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, ports) = rest.split_once(']')?;
+        let address = address.parse().ok()?;
+        return match ports {
+            "" => Some((Some(address), None)),
+            ports => Some((Some(address), Some(ports.strip_prefix(':')?))),
+        };
+    }
+    let (address, ports) = text.split_once(':')?;
+    match address {
+        "" => Some((None, Some(ports))),
+        address => Some((Some(address.parse().ok()?), Some(ports))),
+    }
+}
+
+/// `P`, `P-P` of one port, or `P-P/BASE`; more ports are several destinations.
+fn ports(text: &str) -> Option<DnatPort> {
+    let Some((first, rest)) = text.split_once('-') else { return value::port(text).map(DnatPort::Fixed) };
+    let first = value::port(first)?;
+    match rest.split_once('/') {
+        Some((last, base)) => {
+            let last = value::port(last).filter(|last| first <= *last)?;
+            Some(DnatPort::Shifted { first, last, base: value::port(base)? })
+        }
+        None => (value::port(rest)? == first).then_some(DnatPort::Fixed(first)),
+    }
+}
+
+fn dnat<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    let (address, text) = end(only(options, "to-destination")?)?;
+    let port = text.map_or(Some(DnatPort::Kept), ports)?;
+    // With `--random` the kernel chooses a port of the range anew.
+    let random = options.iter().any(|one| one.name == "random");
+    (!random || matches!(port, DnatPort::Fixed(_))).then_some(Target::Dnat { address, port })
+}
+
+fn snat<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    end(only(options, "to-source")?).map(|(address, _)| Target::Snat(address))
+}
+
+fn redirect<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    match options.iter().any(|one| one.name == "to-ports") {
+        false => Some(Target::Redirect(DnatPort::Kept)),
+        true => match ports(only(options, "to-ports")?)? {
+            port @ DnatPort::Fixed(_) => Some(Target::Redirect(port)),
+            DnatPort::Kept | DnatPort::Shifted { .. } => None,
+        },
+    }
+}
+
+fn mark<'t>(options: &[Given<'t>], connection: bool) -> Option<Target<'t>> {
+    let mask = |name| match only(options, name) {
+        Some(text) => value::number(text).map(Some),
+        None => Some(None),
+    };
+    let (both, packet, own) = (mask("mask")?, mask("nfmask")?, mask("ctmask")?);
+    let (packet, own) = (packet.or(both).unwrap_or(u32::MAX), own.or(both).unwrap_or(u32::MAX));
+    let mut action = options.iter().filter(|one| !matches!(one.name, "mask" | "nfmask" | "ctmask"));
+    let one = action.next()?;
+    if action.next().is_some() {
+        return None;
+    }
+    let set = |value, mask| Some(Target::Mark { connection, value, mask });
+    match one.name {
+        "set-xmark" => value::masked(&one.value).and_then(|(value, mask)| set(value, mask)),
+        "set-mark" => value::masked(&one.value).and_then(|(value, mask)| set(value, mask | value)),
+        "and-mark" => set(0, !value::number(&one.value)?),
+        "or-mark" => value::number(&one.value).and_then(|bits| set(bits, bits)),
+        "xor-mark" => set(value::number(&one.value)?, 0),
+        "save-mark" => Some(Target::SaveMark { packet, connection: own }),
+        "restore-mark" => Some(Target::RestoreMark { packet, connection: own }),
+        _ => None,
+    }
+}
+
+/// Over addresses alone: what the kernel does with ports depends on the protocol's header.
+fn hmark<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    let number = |name| only(options, name).and_then(value::number);
+    let (mut source, mut destination) = (false, false);
+    for part in only(options, "hmark-tuple")?.split(',') {
+        match part {
+            "src" => source = true,
+            "dst" => destination = true,
+            _ => return None,
+        }
+    }
+    let modulus = number("hmark-mod").filter(|modulus| *modulus > 0)?;
+    let offset = match only(options, "hmark-offset") {
+        Some(text) => value::number(text)?,
+        None => 0,
+    };
+    Some(Target::Hmark { source, destination, modulus, offset, seed: number("hmark-rnd")? })
+}

@@ -1,0 +1,560 @@
+//! Walks one new connection through the tables, exactly.
+//!
+//! All connections of a kind are walked at once: what a random match or a counter takes is a part of them, and the
+//! parts sum to 1. A match that is not known (an ipset, a route, an option of another age) counts as one that does not
+//! match, an unknown target as one that lets the packet go on; both are reported. So is the end of patience with rules
+//! that would take too long: what is left of the connections then passes the rest unchanged.
+
+mod bpf;
+mod hooks;
+mod index;
+mod kernel;
+mod part;
+mod test;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use smallvec::SmallVec;
+
+use crate::ir::Family;
+use crate::meaning::{Action, Direction};
+use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
+
+use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
+use super::model::DnatPort;
+use index::Index;
+use part::Part;
+use test::{Answer, At, Counters, Place};
+
+/// Rules that are tested for one packet; a chain that is reached over and over costs each time.
+const MAX_TESTS: u64 = 4_000_000;
+
+/// Steps that are written down; the walk goes on without.
+const MAX_STEPS: usize = 200_000;
+
+/// Packets that differ (in marks, say) at one rule.
+const MAX_FLOWS: usize = 4096;
+
+/// Words of 64 bits in all parts: a cascade of six thousand rules.
+const MAX_WORDS: u64 = 1 << 24;
+
+/// A dump, ready to be walked in one family.
+#[derive(Debug)]
+pub struct Evaluator<'d> {
+    dump: &'d Dump<'d>,
+    family: Family,
+    /// For each table, for each chain.
+    indices: Vec<Vec<Index>>,
+    built_in: HashMap<(TableName, &'d str), (usize, ChainId)>,
+}
+
+impl<'d> Evaluator<'d> {
+    pub fn new(dump: &'d Dump<'d>, family: Family) -> Evaluator<'d> {
+        let indices = dump
+            .tables
+            .iter()
+            .map(|table| table.chains.iter().map(|chain| Index::new(chain, family)).collect())
+            .collect();
+        let mut built_in = HashMap::new();
+        for (place, table) in dump.tables.iter().enumerate() {
+            for (id, chain) in (0u32..).zip(&table.chains).filter(|(_, chain)| chain.policy.is_some()) {
+                built_in.insert((table.name, chain.name), (place, ChainId(id)));
+            }
+        }
+        Evaluator { dump, family, indices, built_in }
+    }
+
+    /// Where nothing is known of a packet, because it is of the other family.
+    fn is_for(&self, packet: &Packet) -> bool {
+        Family::of(packet.destination) == self.family && Family::of(packet.source) == self.family
+    }
+}
+
+impl Walk for Evaluator<'_> {
+    /// A packet of the other family passes.
+    fn walk(&self, packet: &Packet, machine: &Machine, steps: bool) -> Trace {
+        let mut run = Run::new(self, packet, machine);
+        run.steps = steps.then(Vec::new);
+        run.go();
+        run.trace()
+    }
+
+    fn sequence(&self, packet: &Packet, machine: &Machine, count: usize) -> Option<Vec<Action>> {
+        let mut counters = Some(Counters::new());
+        let mut actions = Vec::new();
+        for _ in 0..count {
+            let mut run = Run::new(self, packet, machine);
+            run.counters = counters.take();
+            run.go();
+            if run.drawn || run.outcomes.len() != 1 {
+                return None;
+            }
+            counters = run.counters.take();
+            actions.extend(run.outcomes.into_keys().map(|end| end.action));
+        }
+        Some(actions)
+    }
+}
+
+/// What rules have made of a packet so far.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Flow<'d> {
+    /// `None` is some address of this machine.
+    source: Option<IpAddr>,
+    /// `None` is some address of this machine.
+    destination: Option<IpAddr>,
+    port: u16,
+    mark: u32,
+    connection_mark: u32,
+    /// False behind NOTRACK: no translation, no state.
+    tracked: bool,
+    /// `Pass` until a rule of nat decides.
+    action: Action,
+    translated: Source,
+    /// The comment of the rule that decided.
+    comment: Option<&'d str>,
+}
+
+type Flows<'d> = Vec<(Flow<'d>, Part)>;
+
+/// How a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct End<'d> {
+    action: Action,
+    source: Source,
+    comment: Option<&'d str>,
+}
+
+/// One chain on the way down.
+struct Frame<'d> {
+    chain: ChainId,
+    /// The rule that comes next.
+    next: u32,
+    live: Flows<'d>,
+    /// What goes back to the rule behind the jump before the chain's end.
+    returned: Flows<'d>,
+    /// Whether the chain above is left for good.
+    goto: bool,
+}
+
+/// The walk of one packet.
+struct Run<'e, 'd, 'p> {
+    rules: &'e Evaluator<'d>,
+    packet: &'p Packet,
+    machine: &'p Machine,
+    steps: Option<Vec<Step>>,
+    counters: Option<Counters>,
+    /// Whether a random match decided anything.
+    drawn: bool,
+    unknown: Vec<Unknown>,
+    /// Rules by address, and what was said of them.
+    reported: HashSet<(usize, About)>,
+    /// Rules may read alike.
+    noted: HashSet<(String, String)>,
+    outcomes: HashMap<End<'d>, Part>,
+    tests: u64,
+    words: u64,
+    stopped: bool,
+}
+
+impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
+    fn new(rules: &'e Evaluator<'d>, packet: &'p Packet, machine: &'p Machine) -> Self {
+        Run {
+            rules,
+            packet,
+            machine,
+            steps: None,
+            counters: None,
+            drawn: false,
+            unknown: Vec::new(),
+            reported: HashSet::new(),
+            noted: HashSet::new(),
+            outcomes: HashMap::new(),
+            tests: 0,
+            words: 0,
+            stopped: false,
+        }
+    }
+
+    fn go(&mut self) {
+        let flow = Flow {
+            source: Some(self.packet.source),
+            destination: Some(self.packet.destination),
+            port: self.packet.port,
+            mark: 0,
+            connection_mark: 0,
+            tracked: true,
+            action: Action::Pass,
+            translated: Source::Kept,
+            comment: None,
+        };
+        let flows = vec![(flow, Part::one())];
+        let flows = if self.rules.is_for(self.packet) { self.hooks(flows) } else { flows };
+        for (flow, part) in flows {
+            self.end(End { action: flow.action, source: flow.translated, comment: flow.comment }, &part);
+        }
+    }
+
+    fn trace(self) -> Trace {
+        let outcome = |(end, part): (End<'_>, Part)| Outcome {
+            action: end.action,
+            source: end.source,
+            comment: end.comment.map(str::to_owned),
+            share: part.share(),
+        };
+        let mut outcomes: Vec<Outcome> =
+            self.outcomes.into_iter().filter(|(_, part)| !part.is_zero()).map(outcome).collect();
+        outcomes.sort_unstable();
+        Trace { outcomes, steps: self.steps.unwrap_or_default(), unknown: self.unknown }
+    }
+
+    fn end(&mut self, end: End<'d>, part: &Part) {
+        self.outcomes.entry(end).or_insert_with(Part::zero).add(part);
+    }
+
+    /// Walks a built-in chain: what comes out is accepted.
+    fn chain(&mut self, name: TableName, built_in: &str, at: At<'_>, flows: Flows<'d>) -> Flows<'d> {
+        if flows.is_empty() || self.stopped {
+            return flows;
+        }
+        let Some(&(place, id)) = self.rules.built_in.get(&(name, built_in)) else { return flows };
+        let table = &self.rules.dump.tables[place];
+        let chain = &table.chains[id.0 as usize];
+        // Translation leaves alone what is not tracked.
+        let (flows, mut accepted): (Flows<'d>, Flows<'d>) =
+            flows.into_iter().partition(|(flow, _)| name != TableName::Nat || flow.tracked);
+        let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Vec::new(), goto: false }];
+        while let Some(frame) = frames.last_mut() {
+            let index = &self.rules.indices[place][frame.chain.0 as usize];
+            let next = match (&self.steps, frame.live.is_empty() || self.stopped) {
+                (_, true) => None,
+                (Some(_), false) => index.next(frame.next),
+                (None, false) => index.next_for(frame.next, frame.live.iter().map(|(flow, _)| flow.destination)),
+            };
+            if let Some(next) = next {
+                frame.next = next + 1;
+                if let Some(inner) = self.rule(table, frame, next, at, &mut accepted) {
+                    frames.push(inner);
+                }
+                continue;
+            }
+            let Some(Frame { mut live, returned, goto, .. }) = frames.pop() else { break };
+            merge(&mut live, returned);
+            match frames.last_mut() {
+                Some(above) if goto => above.returned.extend(live),
+                Some(above) => merge(&mut above.live, live),
+                None => match chain.policy {
+                    Some(Policy::Drop) if !self.stopped => {
+                        for (flow, part) in live {
+                            self.end(End { action: Action::Drop, source: flow.translated, comment: None }, &part);
+                        }
+                    }
+                    Some(Policy::Accept | Policy::Drop) | None => accepted.extend(live),
+                },
+            }
+        }
+        let mut merged = Vec::new();
+        merge(&mut merged, accepted);
+        merged
+    }
+
+    /// Tests one rule for everything that reaches it; a chain that it leads to comes back.
+    fn rule(
+        &mut self,
+        table: &'d Table<'d>,
+        frame: &mut Frame<'d>,
+        place: u32,
+        at: At<'_>,
+        accepted: &mut Flows<'d>,
+    ) -> Option<Frame<'d>> {
+        let chain = &table.chains[frame.chain.0 as usize];
+        let rule = &chain.rules[place as usize];
+        self.tests += frame.live.len() as u64;
+        if self.tests > MAX_TESTS {
+            self.stopped = true;
+            self.report(rule, About::Tests, "more rules on the way than are tested for one packet");
+            return None;
+        }
+        let crowded = frame.live.len() >= MAX_FLOWS || self.words > MAX_WORDS;
+        let reached = self.steps.is_some().then(|| sum(&frame.live));
+        let mut hit = Hit::No;
+        let answers: SmallVec<[Answer; 1]> = frame
+            .live
+            .iter()
+            .map(|(flow, _)| match test::test(rule, at, flow, self.counters.as_mut()) {
+                Answer::Yes(chances) if crowded && !chances.is_empty() => Answer::CannotTell,
+                answer => answer,
+            })
+            .collect();
+        if answers.contains(&Answer::CannotTell) {
+            hit = Hit::CannotTell;
+            self.report_matches(rule, at, crowded);
+        }
+        let mut taken: Flows<'d> = Vec::new();
+        if answers.iter().any(|answer| matches!(answer, Answer::Yes(_))) {
+            let unknown = if let Target::Unknown(text) = rule.target { Some(text) } else { None };
+            hit = if unknown.is_some() { Hit::CannotTell } else { Hit::Yes };
+            if let Some(text) = unknown {
+                self.report(rule, About::Target, text);
+            }
+            if unknown.is_none() && (rule.target != Target::Next || self.steps.is_some()) {
+                let live = std::mem::take(&mut frame.live);
+                for ((flow, part), answer) in live.into_iter().zip(answers) {
+                    self.split(flow, part, answer, &mut frame.live, &mut taken);
+                }
+            }
+        }
+        if let (Some(steps), Some(reached)) = (&mut self.steps, reached)
+            && steps.len() < MAX_STEPS
+        {
+            steps.push(Step {
+                table: table.name.as_str().to_owned(),
+                chain: chain.name.to_owned(),
+                rule: rule.text.to_owned(),
+                hit,
+                reached: reached.share(),
+                taken: sum(&taken).share(),
+            });
+        }
+        if taken.is_empty() { None } else { self.apply(rule, taken, frame, accepted) }
+    }
+
+    /// Divides a flow into what a rule takes and what it leaves.
+    fn split(&mut self, flow: Flow<'d>, part: Part, answer: Answer, rest: &mut Flows<'d>, taken: &mut Flows<'d>) {
+        let chances = match answer {
+            Answer::No | Answer::CannotTell => return rest.push((flow, part)),
+            Answer::Yes(chances) => chances,
+        };
+        self.drawn |= !chances.is_empty() && self.counters.is_some();
+        let mut left = Part::zero();
+        let mut part = part;
+        for chance in chances {
+            left.add(&part.times(chance.rest()));
+            part = part.times(chance);
+            self.words += part.words() + left.words();
+        }
+        if !left.is_zero() {
+            rest.push((flow.clone(), left));
+        }
+        taken.push((flow, part));
+    }
+
+    /// What a target does to everything that its rule takes.
+    fn apply(
+        &mut self,
+        rule: &'d Rule<'d>,
+        mut taken: Flows<'d>,
+        frame: &mut Frame<'d>,
+        accepted: &mut Flows<'d>,
+    ) -> Option<Frame<'d>> {
+        let comment = rule.comment.as_deref();
+        let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Vec::new(), goto });
+        match &rule.target {
+            Target::Accept => accepted.extend(taken),
+            Target::Return => frame.returned.extend(taken),
+            Target::Jump(chain) => return inner(*chain, false, taken),
+            Target::Goto(chain) => return inner(*chain, true, taken),
+            Target::Drop | Target::Reject => {
+                let action = if rule.target == Target::Drop { Action::Drop } else { Action::Reject };
+                for (flow, part) in taken {
+                    self.end(End { action: action.clone(), source: flow.translated, comment }, &part);
+                }
+            }
+            Target::Dnat { address, port } => {
+                for (flow, _) in &mut taken {
+                    let address = address.or(flow.destination).unwrap_or(self.packet.destination);
+                    flow.port = changed(*port, flow.port);
+                    flow.destination = Some(address);
+                    flow.action = Action::Dnat(address, flow.port);
+                    flow.comment = comment;
+                }
+                accepted.extend(taken);
+            }
+            Target::Redirect(port) => {
+                let here = self.redirected();
+                for (flow, _) in &mut taken {
+                    flow.port = changed(*port, flow.port);
+                    flow.destination = here;
+                    flow.action = Action::Redirect(flow.port);
+                    flow.comment = comment;
+                }
+                accepted.extend(taken);
+            }
+            Target::Masquerade => {
+                for (flow, _) in &mut taken {
+                    flow.source = None;
+                    flow.translated = Source::Masquerade;
+                }
+                accepted.extend(taken);
+            }
+            Target::Snat(address) => {
+                for (flow, _) in &mut taken {
+                    if let Some(address) = address {
+                        flow.source = Some(*address);
+                        flow.translated = Source::Address(*address);
+                    }
+                }
+                accepted.extend(taken);
+            }
+            Target::Next
+            | Target::Unknown(_)
+            | Target::NoTrack
+            | Target::Mark { .. }
+            | Target::SaveMark { .. }
+            | Target::RestoreMark { .. }
+            | Target::Hmark { .. } => {
+                for (flow, _) in &mut taken {
+                    if !marked(&rule.target, flow) {
+                        self.report(rule, About::Target, "an address that is not known");
+                    }
+                }
+                merge(&mut frame.live, taken);
+            }
+        }
+        None
+    }
+
+    /// Where REDIRECT sends a packet: to loopback where it comes from this machine, else to an address of the interface.
+    fn redirected(&self) -> Option<IpAddr> {
+        let loopback = match &self.packet.direction {
+            Direction::Out => true,
+            Direction::In(name) => name == "lo",
+        };
+        loopback.then(|| match self.rules.family {
+            Family::V4 => Ipv4Addr::LOCALHOST.into(),
+            Family::V6 => Ipv6Addr::LOCALHOST.into(),
+        })
+    }
+
+    /// Says which matches of a rule are not known.
+    fn report_matches(&mut self, rule: &Rule<'_>, at: At<'_>, crowded: bool) {
+        if !self.reported.insert((std::ptr::from_ref(rule).addr(), About::Matches)) {
+            return;
+        }
+        let mut parts: Vec<String> = Vec::new();
+        for (letter, interface, place) in [("-i", &rule.input, at.input), ("-o", &rule.output, at.output)] {
+            if let (Some(interface), Place::Unknown) = (interface, place) {
+                let (not, plus) =
+                    (if interface.not { "! " } else { "" }, if interface.value.prefix { "+" } else { "" });
+                parts.push(format!("{not}{letter} {}{plus}", interface.value.name));
+            }
+        }
+        parts.extend(rule.matches.iter().filter_map(|one| match one {
+            Match::Unknown(text) => Some((*text).to_owned()),
+            Match::Random { .. } | Match::Nth { .. } if crowded => Some("more branches than are followed".to_owned()),
+            _ => None,
+        }));
+        if parts.is_empty() {
+            parts.push("a value of the packet that is not known".to_owned());
+        }
+        for what in parts {
+            self.note(rule, what);
+        }
+    }
+
+    /// Once for each rule and what it is about.
+    fn report(&mut self, rule: &Rule<'_>, about: About, what: &str) {
+        if self.reported.insert((std::ptr::from_ref(rule).addr(), about)) {
+            self.note(rule, what.to_owned());
+        }
+    }
+
+    fn note(&mut self, rule: &Rule<'_>, what: String) {
+        if self.noted.insert((what.clone(), rule.text.to_owned())) {
+            self.unknown.push(Unknown { what, rule: rule.text.to_owned() });
+        }
+    }
+}
+
+/// What of a rule is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum About {
+    Matches,
+    Target,
+    /// There are too many rules.
+    Tests,
+}
+
+/// The port that a translation makes of one.
+fn changed(port: DnatPort, from: u16) -> u16 {
+    match port {
+        DnatPort::Kept => from,
+        DnatPort::Fixed(port) => port,
+        // NF_NAT_RANGE_PROTO_OFFSET: min + (port - base) % size
+        DnatPort::Shifted { first, last, base } => {
+            let size = u32::from(last.saturating_sub(first)) + 1;
+            let offset = u32::from(from.wrapping_sub(base)) % size;
+            first.wrapping_add(offset as u16)
+        }
+    }
+}
+
+/// Targets that the packet goes on behind. False where one needs an address that is not known.
+fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
+    match target {
+        Target::Mark { connection: false, value, mask } => flow.mark = (flow.mark & !mask) ^ value,
+        Target::Mark { connection: true, value, mask } => {
+            flow.connection_mark = (flow.connection_mark & !mask) ^ value;
+        }
+        Target::SaveMark { packet, connection } => {
+            flow.connection_mark = (flow.connection_mark & !connection) ^ (flow.mark & packet);
+        }
+        Target::RestoreMark { packet, connection } => {
+            flow.mark = (flow.mark & !packet) ^ (flow.connection_mark & connection);
+        }
+        Target::Hmark { source, destination, modulus, offset, seed } => {
+            if (*source && flow.source.is_none()) || (*destination && flow.destination.is_none()) {
+                return false;
+            }
+            let (from, to) = (flow.source.filter(|_| *source), flow.destination.filter(|_| *destination));
+            flow.mark = kernel::hmark(from, to, *modulus, *seed).wrapping_add(*offset);
+        }
+        Target::NoTrack => flow.tracked = false,
+        Target::Next
+        | Target::Unknown(_)
+        | Target::Accept
+        | Target::Drop
+        | Target::Reject
+        | Target::Return
+        | Target::Jump(_)
+        | Target::Goto(_)
+        | Target::Dnat { .. }
+        | Target::Redirect(_)
+        | Target::Masquerade
+        | Target::Snat(_) => {}
+    }
+    true
+}
+
+fn sum(flows: &Flows<'_>) -> Part {
+    let mut sum = Part::zero();
+    flows.iter().for_each(|(_, part)| sum.add(part));
+    sum
+}
+
+/// Adds flows to others; equal ones become one.
+fn merge<'d>(into: &mut Flows<'d>, more: Flows<'d>) {
+    const FEW: usize = 8;
+    if into.len() + more.len() <= FEW {
+        for (flow, part) in more {
+            match into.iter_mut().find(|(own, _)| *own == flow) {
+                Some((_, sum)) => sum.add(&part),
+                None => into.push((flow, part)),
+            }
+        }
+        return;
+    }
+    let mut places: HashMap<Flow<'d>, usize> = HashMap::with_capacity(into.len() + more.len());
+    let mut sums: Vec<Part> = Vec::with_capacity(into.len() + more.len());
+    for (flow, part) in into.drain(..).chain(more) {
+        let place = *places.entry(flow).or_insert(sums.len());
+        match sums.get_mut(place) {
+            Some(sum) => sum.add(&part),
+            None => sums.push(part),
+        }
+    }
+    let mut flows: Vec<(usize, Flow<'d>)> = places.into_iter().map(|(flow, place)| (place, flow)).collect();
+    flows.sort_unstable_by_key(|(place, _)| *place);
+    into.extend(flows.into_iter().map(|(_, flow)| flow).zip(sums));
+}

@@ -1,0 +1,290 @@
+//! Whether a rule matches: its own options first, then its matches as they stand, as the kernel tests them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use smallvec::SmallVec;
+
+use crate::ir::Family;
+use crate::meaning::Action;
+use crate::statement::balance::Protocol;
+use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, Side, States};
+use crate::target::iptables::model::Negatable;
+use crate::trace::{Machine, Packet, Source};
+
+use super::part::Chance;
+use super::{Flow, bpf, kernel};
+
+/// What a rule says to a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    No,
+    CannotTell,
+    /// All of these chances have to take it; none is certain.
+    Yes(SmallVec<[Chance; 1]>),
+}
+
+/// An interface at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'p> {
+    /// The hook has none: the kernel compares with an empty name.
+    Nothing,
+    Named(&'p str),
+    /// Routing decides, and routes are not known.
+    Unknown,
+}
+
+/// What is the same for every rule of a chain.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'p> {
+    pub packet: &'p Packet,
+    pub machine: &'p Machine,
+    pub input: Place<'p>,
+    pub output: Place<'p>,
+}
+
+/// The `nth` counters of a sequence of connections: by rule and place of the match, how many packets were seen.
+pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
+
+/// `counters` are followed where one sequence is asked for; without them every counter is at any place.
+pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
+    let mut unsure = false;
+    // `None` is not known. The first `false` ends the test.
+    let mut header = [
+        rule.source.as_ref().map(|net| holds(net, |net| in_net(flow.source, net, at.machine))),
+        rule.destination.as_ref().map(|net| holds(net, |net| in_net(flow.destination, net, at.machine))),
+        rule.input.as_ref().map(|interface| holds(interface, |own| on(at.input, own))),
+        rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
+        rule.protocol.as_ref().map(|protocol| holds(protocol, |own| Some(own.is(at.packet.protocol)))),
+    ]
+    .into_iter()
+    .flatten();
+    if header.any(|answer| {
+        unsure |= answer.is_none();
+        answer == Some(false)
+    }) {
+        return Answer::No;
+    }
+    let mut chances = SmallVec::new();
+    for (place, one) in rule.matches.iter().enumerate() {
+        let answer = match one {
+            Match::Random { not, k } => {
+                let chance = Chance { part: u64::from(*k), of: 1 << 31 };
+                drawn(if *not { chance.rest() } else { chance }, &mut chances)
+            }
+            Match::Nth { not, every, packet } => match &mut counters {
+                // What stands behind a match that is not known may see a packet or not.
+                Some(_) if unsure => None,
+                Some(counters) if chances.is_empty() => {
+                    let key = (std::ptr::from_ref(rule).cast::<()>(), place);
+                    let seen = counters.entry(key).or_insert(0);
+                    let turn = *seen % u64::from(*every) == u64::from(*packet);
+                    *seen += 1;
+                    Some(turn != *not)
+                }
+                Some(_) | None => {
+                    let chance = Chance { part: 1, of: u64::from(*every) };
+                    drawn(if *not { chance.rest() } else { chance }, &mut chances)
+                }
+            },
+            other => plain(other, at, flow),
+        };
+        match answer {
+            Some(true) => {}
+            Some(false) => return Answer::No,
+            None => unsure = true,
+        }
+    }
+    if unsure { Answer::CannotTell } else { Answer::Yes(chances) }
+}
+
+/// Notes a chance that is neither certain nor impossible.
+fn drawn(chance: Chance, chances: &mut SmallVec<[Chance; 1]>) -> Option<bool> {
+    if chance.part == 0 {
+        return Some(false);
+    }
+    if chance.part < chance.of {
+        chances.push(chance);
+    }
+    Some(true)
+}
+
+fn holds<T>(one: &Negatable<T>, test: impl Fn(&T) -> Option<bool>) -> Option<bool> {
+    test(&one.value).map(|answer| answer != one.not)
+}
+
+fn on(place: Place<'_>, interface: &Interface<'_>) -> Option<bool> {
+    match place {
+        Place::Nothing => Some(interface.is("")),
+        Place::Named(name) => Some(interface.is(name)),
+        Place::Unknown => (interface.prefix && interface.name.is_empty()).then_some(true),
+    }
+}
+
+/// No address is some address of this machine.
+fn in_net(address: Option<IpAddr>, net: &Net, machine: &Machine) -> Option<bool> {
+    if let Some(address) = address {
+        return Some(net.contains(address));
+    }
+    let prefix = net.prefix()?;
+    if prefix.prefix_len() == 0 {
+        return Some(true);
+    }
+    let mut own = machine.local.iter().filter(|own| Family::of_net(**own) == net.family()).peekable();
+    own.peek()?;
+    let (mut all, mut none) = (true, true);
+    for own in own {
+        all &= prefix.contains(own);
+        none &= !prefix.contains(own) && !own.contains(&prefix);
+    }
+    match (all, none) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        (false, false) => None,
+    }
+}
+
+/// A match without chance; `None` where it is not known.
+fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
+    let packet = at.packet;
+    let unless = |not: &bool, answer: Option<bool>| answer.map(|answer| answer != *not);
+    match one {
+        Match::Random { .. } | Match::Nth { .. } | Match::Unknown(_) => None,
+        Match::Port { not, side, ports } => unless(not, port_in(*side, std::slice::from_ref(ports), packet, flow)),
+        Match::Multiport { not, side: Some(side), ports } => unless(not, port_in(*side, ports, packet, flow)),
+        Match::Multiport { not, side: None, ports } => {
+            let source = port_in(Side::Source, ports, packet, flow);
+            let destination = port_in(Side::Destination, ports, packet, flow);
+            unless(
+                not,
+                match (source, destination) {
+                    (Some(true), _) | (_, Some(true)) => Some(true),
+                    (Some(false), Some(false)) => Some(false),
+                    (None | Some(false), None | Some(false)) => None,
+                },
+            )
+        }
+        Match::TcpFlags { not, mask, set } => {
+            const SYN: u8 = 0x02;
+            Some((packet.protocol == Protocol::Tcp && SYN & mask == *set) != *not)
+        }
+        Match::Fragment { not } => Some(*not),
+        Match::AddressType { not, side, types } => {
+            let address = match side {
+                Side::Source => flow.source,
+                Side::Destination => flow.destination,
+            };
+            Some(is_of_type(address, Family::of(packet.destination), *types, at.machine) != *not)
+        }
+        Match::State { not, states } => unless(not, in_state(*states, flow, at)),
+        Match::Reply(reply) => Some(flow.tracked && !reply),
+        Match::TrackedProtocol { not, protocol } => Some(flow.tracked && protocol.is(packet.protocol) != *not),
+        Match::OriginalAddress { not, side, net } => {
+            let address = match side {
+                Side::Source => packet.source,
+                Side::Destination => packet.destination,
+            };
+            Some(flow.tracked && net.contains(address) != *not)
+        }
+        Match::OriginalPort { not, side, ports } => {
+            let port = match side {
+                Side::Source => packet.source_port,
+                Side::Destination => Some(packet.port),
+            };
+            if flow.tracked { unless(not, port.map(|port| ports.contains(port))) } else { Some(false) }
+        }
+        Match::Mark { not, connection, value, mask } => {
+            let mark = if *connection { flow.connection_mark } else { flow.mark };
+            Some((mark & mask == *value) != *not)
+        }
+        Match::Remembered(answer) => Some(*answer),
+        Match::Cluster { not, total, nodes, seed } => {
+            let node = kernel::cluster_node(packet.source, *total, *seed);
+            Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
+        }
+        Match::Bpf(program) => {
+            let header = bpf::Header::new(bpf::Shown {
+                protocol: packet.protocol,
+                source: flow.source,
+                source_port: source_port(packet, flow),
+                destination: flow.destination,
+                port: flow.port,
+                v6: packet.destination.is_ipv6(),
+            });
+            bpf::matches(program.instructions(), &header)
+        }
+        Match::Range { not, side, first, last } => {
+            let address = match side {
+                Side::Source => flow.source,
+                Side::Destination => flow.destination,
+            };
+            unless(not, address.map(|address| (*first..=*last).contains(&address)))
+        }
+    }
+}
+
+/// Translation of the source may change its port.
+fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
+    packet.source_port.filter(|_| flow.translated == Source::Kept)
+}
+
+fn port_in(side: Side, ports: &[Ports], packet: &Packet, flow: &Flow<'_>) -> Option<bool> {
+    let any = |port| ports.iter().any(|ports| ports.contains(port));
+    match side {
+        Side::Source if ports.iter().any(|ports| (ports.first, ports.last) == (0, u16::MAX)) => Some(true),
+        Side::Source => source_port(packet, flow).map(any),
+        Side::Destination => Some(any(flow.port)),
+    }
+}
+
+/// As xt_addrtype: for IPv4 the address's one type has to be in the set, for IPv6 every asked property has to hold.
+fn is_of_type(address: Option<IpAddr>, family: Family, types: AddressTypes, machine: &Machine) -> bool {
+    let local = address.is_none_or(|address| machine.is_local(address));
+    let multicast = address.is_some_and(|address| address.is_multicast());
+    match family {
+        Family::V4 => {
+            let broadcast = [Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED].map(IpAddr::V4);
+            if address.is_some_and(|address| broadcast.contains(&address)) {
+                types.broadcast
+            } else if multicast {
+                types.multicast
+            } else if local {
+                types.local
+            } else {
+                types.unicast
+            }
+        }
+        Family::V6 => {
+            let unicast = !multicast && !address.is_some_and(|address| address.is_unspecified());
+            // ip6tables knows no broadcast.
+            !types.broadcast
+                && (!types.multicast || multicast)
+                && (!types.unicast || unicast)
+                && (!types.local || local)
+        }
+    }
+}
+
+/// The first packet is NEW until conntrack is told to leave it alone; SNAT and DNAT say that a translation changed it.
+fn in_state(states: States, flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
+    if !flow.tracked {
+        return Some(states.untracked);
+    }
+    if states.new || (states.snat && flow.translated != Source::Kept) {
+        return Some(true);
+    }
+    if states.dnat { translated(flow, at) } else { Some(false) }
+}
+
+/// IPS_DST_NAT is set only where the new destination is another one.
+fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
+    let packet = at.packet;
+    match flow.action {
+        Action::Pass | Action::Drop | Action::Reject => Some(false),
+        Action::Dnat(..) | Action::Redirect(_) => match flow.destination {
+            Some(address) => Some((address, flow.port) != (packet.destination, packet.port)),
+            None if flow.port != packet.port => Some(true),
+            // Which of its own addresses this machine redirects to is not known.
+            None => (!at.machine.is_local(packet.destination)).then_some(true),
+        },
+    }
+}
