@@ -103,13 +103,17 @@ pub fn listens(service: &Service, connection: &Connection, local: &[IpNet]) -> b
         && service.destinations.iter().any(|wanted| goes_to(service, *wanted, connection.destination, local))
 }
 
+/// What is a broadcast address whatever the networks are.
+const BROADCAST: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::BROADCAST), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+
 fn goes_to(service: &Service, wanted: Destination, destination: IpAddr, local: &[IpNet]) -> bool {
     let is_local = local.iter().any(|net| net.contains(&destination));
     match wanted {
         Destination::Prefix(net) => net.contains(&destination),
         Destination::Local | Destination::Any if destination.is_loopback() => service.loopback,
         Destination::Local | Destination::Any if destination.is_multicast() => false,
-        Destination::Local | Destination::Any if destination == IpAddr::V4(Ipv4Addr::BROADCAST) => false,
+        // The kernel takes 0.0.0.0 for a broadcast address too.
+        Destination::Local | Destination::Any if BROADCAST.contains(&destination) => false,
         Destination::Local => is_local,
         Destination::Any => true,
     }

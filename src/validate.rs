@@ -85,7 +85,7 @@ fn last(family: Family) -> u128 {
 /// Stretches that the rules on loopback, multicast and broadcast cut.
 fn special(family: Family) -> Vec<(u128, u128)> {
     let nets: &[&str] = match family {
-        Family::V4 => &["127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
+        Family::V4 => &["0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
         Family::V6 => &["::1/128", "ff00::/8"],
     };
     nets.iter().map(|net| range(net.parse().expect("a prefix"))).collect()
@@ -249,11 +249,25 @@ enum Local {
 
 impl Local {
     fn machine(self, destination: IpAddr) -> Machine {
-        let all = || ["0.0.0.0/0", "::/0"].iter().map(|net| net.parse().expect("a prefix")).collect();
+        // No machine has a multicast address.
+        const UNICAST: [&str; 11] = [
+            "0.0.0.0/1",
+            "128.0.0.0/2",
+            "192.0.0.0/3",
+            "::/1",
+            "8000::/2",
+            "c000::/3",
+            "e000::/4",
+            "f000::/5",
+            "f800::/6",
+            "fc00::/7",
+            "fe00::/8",
+        ];
         let local = match self {
             Local::Nothing => Vec::new(),
+            Local::Destination if destination.is_multicast() => Vec::new(),
             Local::Destination => vec![destination.into()],
-            Local::Everything => all(),
+            Local::Everything => UNICAST.iter().map(|net| net.parse().expect("a prefix")).collect(),
         };
         Machine { local }
     }
@@ -378,6 +392,13 @@ impl Sweep<'_> {
         }
         let mut horizon = wanted.horizon;
         horizon.join(found.horizon);
+        let ahead = |next: Option<u128>, at: IpAddr| next.is_none_or(|next| next > number(at));
+        assert!(
+            horizon.port > u32::from(packet.port)
+                && ahead(horizon.destination, packet.destination)
+                && ahead(horizon.source, packet.source),
+            "a horizon lies ahead: {horizon:?} of {packet}"
+        );
         Ok((horizon, wanted.hashed || found.hashed))
     }
 }

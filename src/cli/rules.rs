@@ -30,36 +30,35 @@ impl Target {
     }
 }
 
-/// What was read back from text.
-pub struct Rules {
-    pub target: Target,
-    pub walk: Box<dyn Walk>,
-}
-
 /// The largest file of rules that is read, in bytes.
 const MAX_RULES_BYTES: u64 = 256 << 20;
 
-/// Compiles a program and reads its text back.
-pub fn compiled(config: &Config, target: Target, family: Family) -> Result<Rules, Vec<Diagnostic>> {
+/// Compiles a program, reads its text back, and lets `walk` look at the rules of a family.
+pub fn compiled<T>(
+    config: &Config,
+    target: Target,
+    family: Family,
+    walk: impl FnOnce(&dyn Walk) -> T,
+) -> Result<T, Vec<Diagnostic>> {
     let options = Options::default();
     let mut text = Vec::new();
     let wrote = match target {
         Target::Iptables => {
             let rules = iptables::lower(config, &options)?;
-            iptables::print_restore(&rules, Families::Both, Hooks::Include, &mut text)
+            iptables::print_restore(&rules, Families::One(family), Hooks::Include, &mut text)
         }
         Target::Nft => nft::lower(config, &options)?.print_text(&mut text),
         Target::NftJson => nft::lower(config, &options)?.print_json(&mut text),
     };
     wrote.expect("memory takes every write");
     let text = String::from_utf8(text).expect("all that is printed is UTF-8");
-    let rules = read(&text, target, family).unwrap_or_else(|error| panic!("our own {} text: {error}", target.name()));
-    Ok(rules)
+    Ok(read(&text, target, family, walk).unwrap_or_else(|errors| panic!("our own text: {}", errors.join("; "))))
 }
 
 /// Reads a file of rules, whose kind its text says.
-pub fn file(path: &Path, family: Family) -> Result<Rules, Failure> {
-    let cannot = |reason: String| Failure::new(format!("cannot read `{}`: {reason}", path.display()));
+pub fn file<T>(path: &Path, family: Family, walk: impl FnOnce(&dyn Walk, Target) -> T) -> Result<T, Failure> {
+    let name = path.display();
+    let cannot = |reason: String| Failure::new(format!("cannot read `{name}`: {reason}"));
     let text = match path.as_os_str() == "-" {
         true => std::io::read_to_string(std::io::stdin().lock()).map_err(|error| cannot(error.to_string()))?,
         false => match std::fs::metadata(path) {
@@ -69,16 +68,39 @@ pub fn file(path: &Path, family: Family) -> Result<Rules, Failure> {
             Err(error) => return Err(cannot(error.to_string())),
         },
     };
-    let start = text.trim_start();
-    let target = match start.bytes().next() {
-        Some(b'{' | b'[') => Target::NftJson,
-        _ if start.lines().any(|line| line.starts_with('*')) => Target::Iptables,
-        _ => Target::Nft,
-    };
-    read(&text, target, family).map_err(|error| Failure::new(format!("{}:{error}", path.display())))
+    let target = kind(&text).ok_or_else(|| {
+        cannot(
+            "neither an iptables-save dump (`*nat` … `COMMIT`), nor `nft -j list ruleset`, nor an nft script"
+                .to_owned(),
+        )
+    })?;
+    read(&text, target, family, |rules| walk(rules, target)).map_err(|errors| {
+        const SHOWN: usize = 20;
+        Failure { messages: errors.into_iter().take(SHOWN).map(|error| format!("{name}:{error}")).collect() }
+    })
 }
 
-fn read(text: &str, target: Target, family: Family) -> Result<Rules, String> {
-    let _ = (text, family);
-    Err(format!("{target:?}"))
+/// What kind of rules a text holds.
+fn kind(text: &str) -> Option<Target> {
+    let start = text.trim_start();
+    match start.bytes().next()? {
+        b'{' | b'[' => Some(Target::NftJson),
+        _ if start.lines().any(|line| line.trim_start().starts_with('*')) => Some(Target::Iptables),
+        _ if start.lines().any(|line| line.trim_start().starts_with("table ")) => Some(Target::Nft),
+        _ => None,
+    }
+}
+
+/// The errors start with the line, where there is one.
+fn read<T>(text: &str, target: Target, family: Family, walk: impl FnOnce(&dyn Walk) -> T) -> Result<T, Vec<String>> {
+    match target {
+        Target::Iptables => {
+            let dump = iptables::read(text, Families::One(family));
+            let shown = |errors: Vec<iptables::ReadError>| {
+                errors.into_iter().map(|error| format!("{}: {}", error.line, error.message)).collect::<Vec<_>>()
+            };
+            Ok(walk(&iptables::Evaluator::new(&dump.map_err(shown)?, family)))
+        }
+        Target::Nft | Target::NftJson => Err(vec![format!(" {} rules cannot be read yet", target.name())]),
+    }
 }

@@ -11,15 +11,13 @@ use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{self, Connection, Direction};
 use crate::packet;
 use crate::resolve::{self, sort};
-use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked, Unknown};
+use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked, Unknown, Walk};
 
 use super::input::{Declarations, Input};
 use super::render::{Stream, printable, report};
-use super::rules::{self, Rules, Target};
-use super::show::{
-    Ink, JsonOutcome, Look, Row, action_text, foreign_rows, own_rows, percent, print_json, table, target,
-};
-use super::show::{action_name, wants_json};
+use super::rules::{self, Target};
+use super::show::{Ink, JsonOutcome, Look, Row, action_text, foreign_rows, own_rows, percent, print_json, table};
+use super::show::{action_name, target as to, wants_json};
 use super::{Exit, Failure, Global};
 
 /// Follow one new connection through the rules, and say what comes out
@@ -53,27 +51,31 @@ impl Trace {
         let machine = self.machine(&packet)?;
         let family = Family::of(packet.destination);
         if let Some(file) = &self.rules {
-            let rules = rules::file(file, family)?;
-            let walked = rules.walk.walk(&packet, &machine, true);
-            let sequence = sequence(&rules, &packet, &machine, &walked);
-            return finish(global, &packet, &rules, &foreign_rows(&walked), &walked, sequence);
+            let (shown, target) = rules::file(file, family, |rules, target| {
+                let walked = rules.walk(&packet, &machine, true);
+                let sequence = sequence(rules, &packet, &machine, &walked);
+                (Shown { rows: foreign_rows(&walked), walked, sequence }, target)
+            })?;
+            return shown.print(global, &packet, target);
         }
         let input = Input { paths, stdin_filename: self.stdin_filename.clone() };
         let (program, syntax) = input.program(&self.declarations)?;
         let target = self.target.unwrap_or(Target::Iptables);
-        let found = resolve::check(&program, syntax)
-            .and_then(|config| rules::compiled(&config, target, family).map(|rules| (config, rules)));
-        let (config, rules) = match found {
-            Ok(found) => found,
+        let found = resolve::check(&program, syntax).and_then(|config| {
+            rules::compiled(&config, target, family, |rules| {
+                let walked = rules.walk(&packet, &machine, true);
+                let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
+                let sequence = if in_turn { sequence(rules, &packet, &machine, &walked) } else { None };
+                Shown { rows, walked, sequence }
+            })
+        });
+        match found {
+            Ok(shown) => shown.print(global, &packet, target),
             Err(errors) => {
                 report(global, Stream::Err, &program.sources, &sort(&program, errors))?;
-                return Ok(Exit::Findings);
+                Ok(Exit::Findings)
             }
-        };
-        let walked = rules.walk.walk(&packet, &machine, true);
-        let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
-        let sequence = if in_turn { sequence(&rules, &packet, &machine, &walked) } else { None };
-        finish(global, &packet, &rules, &rows, &walked, sequence)
+        }
     }
 
     /// The packet is the last argument; without `--rules` there are paths before it.
@@ -131,12 +133,12 @@ fn meant(config: &Config, packet: &Packet, machine: &Machine, target: Target, wa
 }
 
 /// The first outcomes, where there is more than one and no chance in it.
-fn sequence(rules: &Rules, packet: &Packet, machine: &Machine, walked: &Walked) -> Option<Vec<String>> {
+fn sequence(rules: &dyn Walk, packet: &Packet, machine: &Machine, walked: &Walked) -> Option<Vec<String>> {
     if walked.outcomes.len() < 2 {
         return None;
     }
-    let actions = rules.walk.sequence(packet, machine, SEQUENCE)?;
-    Some(actions.iter().map(|action| target(action).unwrap_or_else(|| action_name(action).to_owned())).collect())
+    let actions = rules.sequence(packet, machine, SEQUENCE)?;
+    Some(actions.iter().map(|action| to(action).unwrap_or_else(|| action_name(action).to_owned())).collect())
 }
 
 #[derive(Serialize)]
@@ -183,24 +185,27 @@ struct JsonUnknown<'a> {
     rule: &'a str,
 }
 
-fn finish(
-    global: &Global,
-    packet: &Packet,
-    rules: &Rules,
-    rows: &[Row],
-    walked: &Walked,
+/// What is printed of a walk.
+struct Shown {
+    rows: Vec<Row>,
+    walked: Walked,
     sequence: Option<Vec<String>>,
-) -> Result<Exit, Failure> {
-    match wants_json(global) {
-        true => print_json(global, &json(packet, rules, rows, walked, sequence))?,
-        false => people(&Look::new(global), packet, rules, rows, walked, sequence)?,
+}
+
+impl Shown {
+    fn print(self, global: &Global, packet: &Packet, target: Target) -> Result<Exit, Failure> {
+        let Shown { rows, walked, sequence } = self;
+        match wants_json(global) {
+            true => print_json(global, &json(packet, target, &rows, &walked, sequence))?,
+            false => people(&Look::new(global), packet, target, &rows, &walked, sequence)?,
+        }
+        Ok(Exit::Clean)
     }
-    Ok(Exit::Clean)
 }
 
 fn json<'a>(
     packet: &'a Packet,
-    rules: &Rules,
+    target: Target,
     rows: &[Row],
     walked: &'a Walked,
     sequence: Option<Vec<String>>,
@@ -230,7 +235,7 @@ fn json<'a>(
             interface,
             direction,
         },
-        target: rules.target.name(),
+        target: target.name(),
         outcomes: rows.iter().map(Row::json).collect(),
         sequence,
         steps: walked.steps.iter().map(step).collect(),
@@ -241,12 +246,12 @@ fn json<'a>(
 fn people(
     look: &Look,
     packet: &Packet,
-    rules: &Rules,
+    target: Target,
     rows: &[Row],
     walked: &Walked,
     sequence: Option<Vec<String>>,
 ) -> Result<(), Failure> {
-    let mut text = format!("{}  ({})\n", look.ink(Ink::Bold, &packet.to_string()), rules.target.name());
+    let mut text = format!("{}  ({})\n", look.ink(Ink::Bold, &packet.to_string()), target.name());
     let mut place = None;
     for step in &walked.steps {
         if place != Some((&step.table, &step.chain)) {

@@ -299,11 +299,12 @@ impl Cutter<'_> {
         self.cell(Place::Addresses(at), ports, entries)
     }
 
-    /// Whether the range is loopback, and whether it is multicast or the broadcast address.
+    /// Whether the range is loopback, and whether it is multicast or a broadcast address (0.0.0.0 counts as one).
     fn special(&self, at: AddressRange) -> (bool, bool) {
-        let all_ones = self.family == Family::V4 && at.first == u128::from(u32::MAX);
+        let broadcast = |at: u128| at == 0 || at == u128::from(u32::MAX);
+        let broadcast = self.family == Family::V4 && at.is_single() && broadcast(at.first);
         let multicast = AddressRange::of(multicast(self.family)).contains(at);
-        (AddressRange::of(loopback(self.family)).contains(at), multicast || all_ones)
+        (AddressRange::of(loopback(self.family)).contains(at), multicast || broadcast)
     }
 
     /// The cells of ports at addresses that no listener names: local ones, or the others.

@@ -37,7 +37,7 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 fn is_broadcast(address: IpAddr) -> bool {
-    address == IpAddr::from([255, 255, 255, 255])
+    [[0; 4], [255; 4]].map(IpAddr::from).contains(&address)
 }
 
 /// Asks an entry what its cell has left open; `true` where its service takes the connection.

@@ -5,6 +5,7 @@ mod hash;
 mod lower;
 pub mod model;
 mod names;
+mod proof;
 mod read;
 mod restore;
 mod script;
@@ -13,6 +14,7 @@ mod walk;
 
 pub use lower::lower;
 pub use model::Ruleset;
+pub use proof::{Flaw, prove};
 pub use read::{ReadError, read};
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;

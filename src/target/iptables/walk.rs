@@ -5,6 +5,7 @@
 //! match, an unknown target as one that lets the packet go on; both are reported. So is the end of patience with rules
 //! that would take too long: what is left of the connections then passes the rest unchanged.
 
+mod asked;
 mod bpf;
 mod hooks;
 mod index;
@@ -17,12 +18,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use smallvec::SmallVec;
 
-use crate::ir::Family;
+use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
+use crate::survey::{self, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
 use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
 use super::model::DnatPort;
+use asked::Asked;
 use index::Index;
 use part::Part;
 use test::{Answer, At, Counters, Place};
@@ -97,6 +100,28 @@ impl Walk for Evaluator<'_> {
     }
 }
 
+impl Survey for Evaluator<'_> {
+    fn answer(&self, packet: &Packet, machine: &Machine) -> survey::Answer {
+        let asked = Asked::new(packet);
+        let mut run = Run::new(self, packet, machine);
+        run.asked = Some(&asked);
+        run.go();
+        let trace = run.trace();
+        survey::Answer { actions: trace.actions(), horizon: asked.horizon(), hashed: asked.hashed() }
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let rules = self.dump.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules);
+        let named = rules.flat_map(|rule| [&rule.input, &rule.output]).flatten();
+        named
+            .map(|one| match (one.value.prefix, one.value.name.to_string()) {
+                (true, start) => Interface::Prefix(start),
+                (false, name) => Interface::Exact(name),
+            })
+            .collect()
+    }
+}
+
 /// What rules have made of a packet so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow<'d> {
@@ -156,6 +181,7 @@ struct Run<'e, 'd, 'p> {
     tests: u64,
     words: u64,
     stopped: bool,
+    asked: Option<&'p Asked>,
 }
 
 impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
@@ -174,6 +200,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             tests: 0,
             words: 0,
             stopped: false,
+            asked: None,
         }
     }
 
@@ -232,6 +259,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 (Some(_), false) => index.next(frame.next),
                 (None, false) => index.next_for(frame.next, frame.live.iter().map(|(flow, _)| flow.destination)),
             };
+            if let (0, Some(asked)) = (frame.next, self.asked) {
+                frame.live.iter().for_each(|(flow, _)| index.ask(flow.destination, asked));
+            }
             if let Some(next) = next {
                 frame.next = next + 1;
                 if let Some(inner) = self.rule(table, frame, next, at, &mut accepted) {

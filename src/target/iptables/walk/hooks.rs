@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::meaning::Direction;
+use crate::target::iptables::dump::Side;
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
 
 use super::test::{At, Place};
@@ -60,7 +61,7 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         (input, output): (Place<'p>, Place<'p>),
         mut flows: Flows<'d>,
     ) -> Flows<'d> {
-        let at = At { packet: self.packet, machine: self.machine, input, output };
+        let at = At { packet: self.packet, machine: self.machine, input, output, asked: self.asked };
         for table in tables {
             flows = self.chain(*table, name, at, flows);
         }
@@ -69,6 +70,9 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
 
     /// Divides flows into those for this machine and those that go on. Broadcast and multicast are for this machine.
     fn routed(&self, flows: Flows<'d>) -> (Flows<'d>, Flows<'d>) {
+        if let Some(asked) = self.asked {
+            flows.iter().for_each(|(flow, _)| asked.special(Side::Destination, flow.destination));
+        }
         let here = |address: IpAddr| {
             self.machine.is_local(address) || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
         };

@@ -7,6 +7,8 @@ use foldhash::{HashMap, HashMapExt};
 use crate::ir::Family;
 use crate::target::iptables::dump::{Chain, Rule};
 
+use super::asked::{Asked, number};
+
 /// The rules of one chain that are for one family, as places in the chain, ascending.
 #[derive(Debug)]
 pub struct Index {
@@ -20,6 +22,8 @@ struct ByHost {
     /// Rules whose `-d` is one address and not negated.
     hosts: HashMap<IpAddr, Vec<u32>>,
     others: Vec<u32>,
+    /// The keys of `hosts` as numbers, ascending.
+    sorted: Vec<u128>,
 }
 
 /// Fewer rules are as fast to test as to look up.
@@ -37,7 +41,9 @@ impl Index {
                     None => others.push(place),
                 }
             }
-            ByHost { hosts, others }
+            let mut sorted: Vec<u128> = hosts.keys().map(|address| number(*address)).collect();
+            sorted.sort_unstable();
+            ByHost { hosts, others, sorted }
         });
         Index { all, by_host }
     }
@@ -62,6 +68,17 @@ impl Index {
             };
         }
         best
+    }
+}
+
+impl Index {
+    /// Notes that rules were looked up by this destination.
+    pub fn ask(&self, destination: Option<IpAddr>, asked: &Asked) {
+        if let (Some(by_host), Some(destination)) = (&self.by_host, destination) {
+            let at = number(destination);
+            let next = by_host.sorted.partition_point(|host| *host <= at);
+            asked.hosts(destination, by_host.hosts.contains_key(&destination), by_host.sorted.get(next).copied());
+        }
     }
 }
 

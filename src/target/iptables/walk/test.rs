@@ -11,6 +11,7 @@ use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, 
 use crate::target::iptables::model::Negatable;
 use crate::trace::{Machine, Packet, Source};
 
+use super::asked::Asked;
 use super::part::Chance;
 use super::{Flow, bpf, kernel};
 
@@ -40,6 +41,16 @@ pub struct At<'p> {
     pub machine: &'p Machine,
     pub input: Place<'p>,
     pub output: Place<'p>,
+    /// Where it is noted what was asked, if anyone wants to know.
+    pub asked: Option<&'p Asked>,
+}
+
+impl At<'_> {
+    fn ask(&self, note: impl FnOnce(&Asked)) {
+        if let Some(asked) = self.asked {
+            note(asked);
+        }
+    }
 }
 
 /// The `nth` counters of a sequence of connections: by rule and place of the match, how many packets were seen.
@@ -50,8 +61,14 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
     let mut unsure = false;
     // `None` is not known. The first `false` ends the test.
     let mut header = [
-        rule.source.as_ref().map(|net| holds(net, |net| in_net(flow.source, net, at.machine))),
-        rule.destination.as_ref().map(|net| holds(net, |net| in_net(flow.destination, net, at.machine))),
+        rule.source.as_ref().map(|net| {
+            at.ask(|asked| asked.net(Side::Source, flow.source, &net.value));
+            holds(net, |net| in_net(flow.source, net, at.machine))
+        }),
+        rule.destination.as_ref().map(|net| {
+            at.ask(|asked| asked.net(Side::Destination, flow.destination, &net.value));
+            holds(net, |net| in_net(flow.destination, net, at.machine))
+        }),
         rule.input.as_ref().map(|interface| holds(interface, |own| on(at.input, own))),
         rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
         rule.protocol.as_ref().map(|protocol| holds(protocol, |own| Some(own.is(at.packet.protocol)))),
@@ -149,11 +166,11 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let unless = |not: &bool, answer: Option<bool>| answer.map(|answer| answer != *not);
     match one {
         Match::Random { .. } | Match::Nth { .. } | Match::Unknown(_) => None,
-        Match::Port { not, side, ports } => unless(not, port_in(*side, std::slice::from_ref(ports), packet, flow)),
-        Match::Multiport { not, side: Some(side), ports } => unless(not, port_in(*side, ports, packet, flow)),
+        Match::Port { not, side, ports } => unless(not, port_in(*side, std::slice::from_ref(ports), at, flow)),
+        Match::Multiport { not, side: Some(side), ports } => unless(not, port_in(*side, ports, at, flow)),
         Match::Multiport { not, side: None, ports } => {
-            let source = port_in(Side::Source, ports, packet, flow);
-            let destination = port_in(Side::Destination, ports, packet, flow);
+            let source = port_in(Side::Source, ports, at, flow);
+            let destination = port_in(Side::Destination, ports, at, flow);
             unless(
                 not,
                 match (source, destination) {
@@ -173,6 +190,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => flow.source,
                 Side::Destination => flow.destination,
             };
+            at.ask(|asked| asked.special(*side, address));
             Some(is_of_type(address, Family::of(packet.destination), *types, at.machine) != *not)
         }
         Match::State { not, states } => unless(not, in_state(*states, flow, at)),
@@ -183,9 +201,13 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => packet.source,
                 Side::Destination => packet.destination,
             };
+            at.ask(|asked| asked.net(*side, Some(address), net));
             Some(flow.tracked && net.contains(address) != *not)
         }
         Match::OriginalPort { not, side, ports } => {
+            if *side == Side::Destination {
+                at.ask(|asked| asked.port(packet.port, packet.port, *ports));
+            }
             let port = match side {
                 Side::Source => packet.source_port,
                 Side::Destination => Some(packet.port),
@@ -198,10 +220,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
+            at.ask(Asked::hash);
             let node = kernel::cluster_node(packet.source, *total, *seed);
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
+            at.ask(Asked::hash);
             let header = bpf::Header::new(bpf::Shown {
                 protocol: packet.protocol,
                 source: flow.source,
@@ -217,6 +241,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => flow.source,
                 Side::Destination => flow.destination,
             };
+            at.ask(|asked| asked.range(*side, address, *first, *last));
             unless(not, address.map(|address| (*first..=*last).contains(&address)))
         }
     }
@@ -227,7 +252,11 @@ fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
     packet.source_port.filter(|_| flow.translated == Source::Kept)
 }
 
-fn port_in(side: Side, ports: &[Ports], packet: &Packet, flow: &Flow<'_>) -> Option<bool> {
+fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
+    let packet = at.packet;
+    if side == Side::Destination {
+        at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, *ports)));
+    }
     let any = |port| ports.iter().any(|ports| ports.contains(port));
     match side {
         Side::Source if ports.iter().any(|ports| (ports.first, ports.last) == (0, u16::MAX)) => Some(true),
@@ -278,6 +307,13 @@ fn in_state(states: States, flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
 /// IPS_DST_NAT is set only where the new destination is another one.
 fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
     let packet = at.packet;
+    let changed = matches!(flow.action, Action::Dnat(..) | Action::Redirect(_));
+    if let Some(address) = flow.destination.filter(|_| changed) {
+        at.ask(|asked| {
+            asked.range(Side::Destination, Some(packet.destination), address, address);
+            asked.port(packet.port, packet.port, Ports { first: flow.port, last: flow.port });
+        });
+    }
     match flow.action {
         Action::Pass | Action::Drop | Action::Reject => Some(false),
         Action::Dnat(..) | Action::Redirect(_) => match flow.destination {

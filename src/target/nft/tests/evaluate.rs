@@ -194,7 +194,7 @@ impl Walk<'_> {
                 address.is_loopback() || self.local.iter().any(|net| net.contains(&address))
             }
             (Field::DestinationType, Value::AddressType(AddressType::Broadcast)) => {
-                connection.destination == IpAddr::from([255, 255, 255, 255])
+                [[0; 4], [255; 4]].map(IpAddr::from).contains(&connection.destination)
             }
             (Field::ConnectionState, Value::Invalid) | (Field::ConnectionDirection, Value::Reply) => false,
             (field, value) => panic!("{field:?} is never {value:?}"),
