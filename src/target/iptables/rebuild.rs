@@ -92,10 +92,8 @@ fn rebuilt<'d>(table: &'d dump::Table<'d>, comments: &mut Comments<'d>) -> Resul
 
 fn hook(table: &dump::Table<'_>, chain: &str, rule: &dump::Rule<'_>, places: &[Option<ChainId>]) -> Option<HookJump> {
     let built_in = table.name.built_in().iter().find(|name| **name == chain)?;
-    match own_rule(rule, places)? {
-        Rule { target: Target::Jump(chain), .. } => Some(HookJump { built_in, chain }),
-        _ => None,
-    }
+    let Target::Jump(chain) = own_rule(rule, places)?.target else { return None };
+    Some(HookJump { built_in, chain })
 }
 
 /// A rule without its comment.
@@ -158,14 +156,29 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
                     destination = Some(net.prefix()?);
                     list.next();
                 }
-                match list.next()? {
-                    dump::Match::OriginalPort { not: false, side: Side::Destination, ports } => {
-                        Match::Translated { destination, port: range(*ports)? }
-                    }
-                    _ => return None,
-                }
+                let Some(dump::Match::OriginalPort { not: false, side: Side::Destination, ports }) = list.next() else {
+                    return None;
+                };
+                Match::Translated { destination, port: range(*ports)? }
             }
-            _ => return None,
+            // What we never write.
+            dump::Match::Port { .. }
+            | dump::Match::Multiport { .. }
+            | dump::Match::TcpFlags { .. }
+            | dump::Match::Fragment { .. }
+            | dump::Match::AddressType { .. }
+            | dump::Match::Random { .. }
+            | dump::Match::Nth { .. }
+            | dump::Match::State { .. }
+            | dump::Match::Reply(_)
+            | dump::Match::TrackedProtocol { .. }
+            | dump::Match::OriginalAddress { .. }
+            | dump::Match::OriginalPort { .. }
+            | dump::Match::Mark { .. }
+            | dump::Match::Remembered(_)
+            | dump::Match::Cluster { .. }
+            | dump::Match::Range { .. }
+            | dump::Match::Unknown(_) => return None,
         });
     }
     Some(matches)
@@ -185,6 +198,17 @@ fn target(target: &dump::Target<'_>, places: &[Option<ChainId>]) -> Option<Targe
         dump::Target::Redirect(DnatPort::Fixed(port)) => Some(Target::Redirect(*port)),
         dump::Target::Reject => Some(Target::Reject),
         dump::Target::Drop => Some(Target::Drop),
-        _ => None,
+        dump::Target::Next
+        | dump::Target::Accept
+        | dump::Target::Dnat { address: None, .. }
+        | dump::Target::Redirect(DnatPort::Kept | DnatPort::Shifted { .. })
+        | dump::Target::Masquerade
+        | dump::Target::Snat(_)
+        | dump::Target::Mark { .. }
+        | dump::Target::SaveMark { .. }
+        | dump::Target::RestoreMark { .. }
+        | dump::Target::Hmark { .. }
+        | dump::Target::NoTrack
+        | dump::Target::Unknown(_) => None,
     }
 }
