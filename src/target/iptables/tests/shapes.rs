@@ -193,3 +193,13 @@ fn a_long_chain_finds_its_service_with_and_without_steps() {
     assert_eq!(at("10.1.0.0"), ["Redirect(7) 1"]);
     assert_eq!(at("11.1.0.0"), ["Pass 1"]);
 }
+
+#[test]
+fn a_redirect_to_the_port_that_it_was_is_no_translation() {
+    // Seen in a kernel 6.18: `--ctstate DNAT` does not match a connection to 127.0.0.1:10 that is redirected to port 10.
+    let text = "*nat\n-A OUTPUT -p tcp --dport 9:10 -j REDIRECT --to-ports 10\nCOMMIT\n\
+                *filter\n-A INPUT -p tcp --dport 10 -m conntrack --ctstate DNAT -j DROP\nCOMMIT\n";
+    let at = |port| outcomes(&trace(text, &out(to("127.0.0.1", port)), &machine(&[])));
+    assert_eq!(at(9), ["Drop 1"]);
+    assert_eq!(at(10), ["Redirect(10) 1"]);
+}
