@@ -7,15 +7,19 @@ pub mod model;
 mod names;
 mod proof;
 mod read;
+mod rebuild;
 mod restore;
 mod script;
 mod service;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::{Flaw, prove};
 pub use read::{ReadError, read};
+pub use rebuild::rebuild;
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;
 pub use walk::Evaluator;

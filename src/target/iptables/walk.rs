@@ -470,11 +470,13 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 parts.push(format!("{not}{letter} {}{plus}", interface.value.name));
             }
         }
-        parts.extend(rule.matches.iter().filter_map(|one| match one {
-            Match::Unknown(text) => Some((*text).to_owned()),
-            Match::Random { .. } | Match::Nth { .. } if crowded => Some("more branches than are followed".to_owned()),
-            _ => None,
-        }));
+        for one in &rule.matches {
+            if let Match::Unknown(text) = one {
+                parts.push((*text).to_owned());
+            } else if crowded && matches!(one, Match::Random { .. } | Match::Nth { .. }) {
+                parts.push("more branches than are followed".to_owned());
+            }
+        }
         if parts.is_empty() {
             parts.push("a value of the packet that is not known".to_owned());
         }

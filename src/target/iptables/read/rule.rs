@@ -49,6 +49,7 @@ pub struct Given<'t> {
 
 type Options<'t> = SmallVec<[Given<'t>; 4]>;
 
+#[allow(clippy::large_enum_variant, reason = "a rule has a few, and most are of the large kind")]
 enum Entry<'t> {
     Known(Module, Options<'t>),
     /// Bytes of the line.
@@ -324,11 +325,7 @@ impl<'t> Reader<'t, '_> {
                 self.aim = Some(Aim { name: given.value, goto, options: Options::new(), foreign: false, span });
                 self.context = Context::Target;
             }
-            "wait" => {
-                if self.peek().is_some_and(|word| value::number(word).is_some()) {
-                    self.at += 1;
-                }
-            }
+            "wait" if self.peek().is_some_and(|word| value::number(word).is_some()) => self.at += 1,
             // Counters say nothing about what a rule does.
             _ => {}
         }
