@@ -101,6 +101,18 @@ fn a_new_version_replaces_the_old_one() {
 }
 
 #[test]
+fn a_program_without_services_loads_and_takes_the_place_of_an_earlier_one() {
+    let Some(lab) = lab!() else { return };
+    for target in lab.targets() {
+        lab.install(target, &with_hosts("")).expect("nothing");
+        lab.install(target, &with_hosts("balance tcp,udp vip:80 output -> b1\nbalance tcp 81 -> b1 weight 0\n"))
+            .expect("a program");
+        lab.replace(target, &with_hosts("")).expect("rules can be replaced");
+        expect(&lab, target, "balance tcp 1 -> b1\n", "tcp client > LOCAL:80,81 = lb:=\n tcp lb > LOCAL:80 = lb:80");
+    }
+}
+
+#[test]
 fn loading_nft_rules_twice_is_loading_them_once() {
     let Some(lab) = lab!() else { return };
     let program = with_hosts("balance tcp,udp vip:80,443 -> b1, b2\nbalance tcp 81 -> b1 weight 0\n");
