@@ -34,7 +34,8 @@ pub fn parse(source: &Source, id: SourceId) -> (File, Vec<Diagnostic>) {
         }
         None => file(In::new(text, &errors)),
     };
-    let diagnostics = errors.take().into_iter().map(|error| diagnostic(error, id)).collect();
+    let mut diagnostics: Vec<Diagnostic> = errors.take().into_iter().map(|error| diagnostic(error, id)).collect();
+    diagnostics.sort_by_key(|diagnostic| diagnostic.primary.loc.span.start);
     (file, diagnostics)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::Family;
+use crate::ir::{Family, PerFamily};
 use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
@@ -14,7 +14,7 @@ use crate::target::{Instance, Options, nft};
 
 use super::input::{Declarations, Input};
 use super::output::{print_diff, print_with, replace};
-use super::render::{Stream, report};
+use super::render::{Stream, report, warn};
 use super::{Exit, Failure, Global};
 
 /// Compile to rules, on standard output or into a file
@@ -93,7 +93,10 @@ impl Compile {
         let compiled = self.compile(&mut program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
         let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
         report(global, Stream::Err, &program.sources, diagnostics)?;
-        let Ok(rules) = compiled else { return Ok(Exit::Findings) };
+        let Ok((rules, used)) = compiled else { return Ok(Exit::Findings) };
+        if let Some(warning) = self.nothing_comes_out(used) {
+            warn(global, warning)?;
+        }
         let exit = match (&self.check, &self.output) {
             (Some(path), _) => compare(path, &rules.text())?,
             (None, Some(path)) => {
@@ -128,9 +131,14 @@ impl Compile {
         Ok(())
     }
 
-    /// The rules of the target, or every error.
-    fn compile(&self, program: &mut Program, syntax: Vec<Diagnostic>) -> Result<Rules, Vec<Diagnostic>> {
+    /// The rules of the target and the families that have services, or every error.
+    fn compile(
+        &self,
+        program: &mut Program,
+        syntax: Vec<Diagnostic>,
+    ) -> Result<(Rules, PerFamily<bool>), Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
+        let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         // Nothing asks for the statements any more: the rules take their place in memory.
         program.files = Vec::new();
         let options = Options { instance: self.instance.clone() };
@@ -152,7 +160,21 @@ impl Compile {
             Target::NftJson => Rules::NftJson(nft::lower(&config, &options)?),
         };
         std::mem::forget(config);
-        Ok(rules)
+        Ok((rules, used))
+    }
+
+    /// Why the output holds no rules, where it holds none.
+    fn nothing_comes_out(&self, used: PerFamily<bool>) -> Option<&'static str> {
+        match (self.family, used) {
+            (_, PerFamily { v4: false, v6: false }) => Some("the program has no services; the output is empty"),
+            (Some(FamilyArg::Ipv4), PerFamily { v4: false, v6: true }) => {
+                Some("no service has an IPv4 backend; the output is empty")
+            }
+            (Some(FamilyArg::Ipv6), PerFamily { v4: true, v6: false }) => {
+                Some("no service has an IPv6 backend; the output is empty")
+            }
+            (_, _) => None,
+        }
     }
 
     fn families(&self, rules: &iptables::Ruleset) -> Families {

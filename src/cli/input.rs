@@ -13,7 +13,7 @@ use crate::file::{File, parse};
 use crate::program::{OuterHost, Program};
 use crate::source::{MAX_SOURCE_BYTES, Source, SourceId, Span, Spanned};
 use crate::statement::{Statement, host};
-use crate::syntax::{Errors, In};
+use crate::syntax::{Errors, In, shorten};
 
 use super::Failure;
 
@@ -313,7 +313,8 @@ impl Declarations {
     }
 
     fn define(&self, text: &str, loader: &mut Loader) -> Result<(), Failure> {
-        let id = loader.program.sources.add(Source::new("-D", "-D", text));
+        // Several definitions are told apart by what they say.
+        let id = loader.program.sources.add(Source::new(format!("-D {}", shorten(text)), "-D", text));
         loader.program.files.push(File::default());
         let errors = Errors::default();
         let parsed = host::parse(In::new(text, &errors));

@@ -74,7 +74,8 @@ pub fn print_diff(name: &str, old: &str, new: &str) -> Result<(), Failure> {
 
 /// A unified diff that `git apply` and `patch -p1` take.
 fn diff(name: &str, old: &str, new: &str) -> String {
-    let name = name.trim_start_matches("./");
+    // An absolute path is taken apart at the root: `patch -p1 -d /` finds it.
+    let name = name.trim_start_matches("./").trim_start_matches('/');
     let (old_name, new_name) = (quoted(&format!("a/{name}")), quoted(&format!("b/{name}")));
     TextDiff::from_lines(old, new).unified_diff().header(&old_name, &new_name).to_string()
 }

@@ -62,6 +62,16 @@ pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagno
     }
 }
 
+/// Prints a line about the whole run on standard error. It has no place, and the JSON forms no field for it.
+pub fn warn(global: &Global, message: &str) -> Result<(), Failure> {
+    match global.output_format {
+        OutputFormat::Full | OutputFormat::Concise => {
+            write(io::stderr().lock(), format!("warning: {message}\n").as_bytes())
+        }
+        OutputFormat::Json | OutputFormat::JsonLines => Ok(()),
+    }
+}
+
 fn place<'a>(sources: &'a Sources, label: &Label) -> (&'a Source, Span) {
     (sources.get(label.loc.source), label.loc.span)
 }

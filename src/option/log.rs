@@ -20,7 +20,9 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Option<Span>> {
             prefix,
             format!("a log prefix of {} bytes; {MAX_PREFIX_BYTES} are the most", prefix.end - prefix.start),
         )
-        .help("the kernel would cut it in silence")
+        .help(format!(
+            "write at most {MAX_PREFIX_BYTES} bytes between the quotes; the kernel would cut the rest in silence"
+        ))
         .fail();
     }
     Ok((rest, Some(prefix)))

@@ -96,10 +96,12 @@ impl Context<'_> {
         }
         self.backends = self.backends.saturating_add(shape.backends);
         let (message, help) = if shape.backends > MAX_BACKENDS as u64 {
-            (
-                format!("{} backends in one service; {MAX_BACKENDS} are the most", shape.backends),
-                "a pool counts as often as it is listed, at any depth",
-            )
+            let help = "a pool counts as often as it is listed, at any depth";
+            match shape.backends {
+                // The sum stopped there.
+                u64::MAX => (format!("more than {MAX_BACKENDS} backends in one service"), help),
+                sum => (format!("{sum} backends in one service; {MAX_BACKENDS} are the most"), help),
+            }
         } else if self.backends > MAX_TOTAL_BACKENDS {
             (
                 format!("more than {MAX_TOTAL_BACKENDS} backends in all services together"),
@@ -197,8 +199,11 @@ impl Context<'_> {
                         return Some(Member { weight: if drained { 0 } else { weight }, node: Node::Pool(members) });
                     }
                     Some((_, Declaration::Net(..))) | None => {
-                        // Recorded by `check_backends`.
+                        // Recorded by `check_backends`. Whatever the name should be, its port has to fit.
                         growth.failed = true;
+                        if let Some(port) = port {
+                            self.port(port, listener, false, growth);
+                        }
                         return None;
                     }
                 }
@@ -222,12 +227,13 @@ impl Context<'_> {
         let range = written.ports;
         let same = listener.ports.len() == 1 && listener.ports[0] == range;
         let error = if same && local && listener.local {
+            let ports = if range.is_single() { "port" } else { "ports" };
             Diagnostic::error(
                 Code::KeptOwnPort,
                 written.loc,
-                format!("this machine listens on port {range} and would redirect to the very same port"),
+                format!("this machine listens on {ports} {range} and would redirect to the very same {ports}"),
             )
-            .here("the port that it listens on")
+            .here(format!("the {ports} that it listens on"))
             .label(listener.loc, "the listener")
             .help("redirect to another port of this machine, or list its address as the destination of the listener")
         } else if range.is_single() {

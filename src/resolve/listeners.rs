@@ -75,6 +75,8 @@ fn interface(interface: &Interface) -> &str {
 type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Option<(bool, &'a [ipnet::IpNet])>);
 
 /// LB012: the same protocol, destination, port, interface and source twice. Returns the statements that have it.
+///
+/// No service lists a protocol, a destination or a range of ports twice: those two are never one.
 pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
     let mut first: HashMap<Key<'_>, usize> = HashMap::with_capacity(services.len());
     let mut reported = HashSet::new();
@@ -94,7 +96,7 @@ pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
             }
         }
         if let Some((earlier, protocol, destination, ports)) = clash {
-            errors.push(duplicate(&services[earlier], service, earlier == index, protocol, destination, ports));
+            errors.push(duplicate(&services[earlier], service, protocol, destination, ports));
             reported.insert(service.loc);
         }
     }
@@ -109,7 +111,6 @@ fn source(from: &From, family: Family) -> Option<(bool, &[ipnet::IpNet])> {
 fn duplicate(
     earlier: &Service,
     later: &Service,
-    same: bool,
     protocol: Protocol,
     destination: Destination,
     ports: PortRange,
@@ -119,10 +120,6 @@ fn duplicate(
         Destination::Any | Destination::Prefix(_) => format!("{}:", show(destination)),
     };
     let listener = format!("{} {destination}{ports}", protocol.name());
-    if same {
-        return Diagnostic::error(Code::DuplicateListener, later.loc, format!("`{listener}` is listed twice"))
-            .help("leave one of the two out");
-    }
     Diagnostic::error(Code::DuplicateListener, later.loc, format!("`{listener}` has a service already"))
         .here("never reached: the first match wins")
         .label(earlier.loc, format!("`{}` listens there first", earlier.name))

@@ -30,7 +30,7 @@ pub fn resolve<'a>(
     let shape = context.shape(source, &balance.backends);
     let options = choose(context, source, balance, defaults, &shape);
     let destinations = destinations(context, source, balance);
-    let ports: Vec<PortRange> = balance.listen.ports.iter().map(|ports| ports.value).collect();
+    let ports = ports(context, source, balance);
     let local = destinations.contains(&Destination::Local);
     let find = |keyword: &str| options.iter().find(|chosen| chosen.option.kind.keyword() == keyword).copied();
     let output = find("output").is_some();
@@ -132,12 +132,36 @@ fn destinations(context: &mut Context<'_>, source: SourceId, balance: &Balance) 
                     first.insert(meant, loc);
                     list.push(meant);
                 }
-                Some(&first) => context.error(listed_twice(meant, loc, first)),
+                Some(&first) => context.error(twice(format!("the destination `{}`", show(meant)), loc, first)),
             }
         }
     }
     if balance.listen.destinations.is_empty() {
         list.push(Destination::Local);
+    }
+    list
+}
+
+/// The ports of a listener, each range once.
+fn ports(context: &mut Context<'_>, source: SourceId, balance: &Balance) -> Vec<PortRange> {
+    let written = &balance.listen.ports;
+    if let [only] = written.as_slice() {
+        return vec![only.value];
+    }
+    let mut list = Vec::with_capacity(written.len());
+    let mut first: HashMap<PortRange, Loc> = HashMap::with_capacity(written.len());
+    for ports in written {
+        let loc = at(source, ports.span);
+        match first.get(&ports.value) {
+            None => {
+                first.insert(ports.value, loc);
+                list.push(ports.value);
+            }
+            Some(&first) => {
+                let what = if ports.value.is_single() { "the port" } else { "the range of ports" };
+                context.errors.push_with(source, || twice(format!("{what} `{}`", ports.value), loc, first));
+            }
+        }
     }
     list
 }
@@ -150,15 +174,11 @@ fn serves(destination: &Destination, family: Family) -> bool {
     }
 }
 
-fn listed_twice(destination: Destination, second: Loc, first: Loc) -> Diagnostic {
-    Diagnostic::error(
-        Code::DuplicateListener,
-        second,
-        format!("the destination `{}` is listed twice", show(destination)),
-    )
-    .here("again here")
-    .label(first, "first listed here")
-    .help("leave one of the two out")
+fn twice(what: String, second: Loc, first: Loc) -> Diagnostic {
+    Diagnostic::error(Code::DuplicateListener, second, format!("{what} is listed twice"))
+        .here("again here")
+        .label(first, "first listed here")
+        .help("leave one of the two out")
 }
 
 /// LB014: an address of a family is written, or nothing else is, and no backend has one.

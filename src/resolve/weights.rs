@@ -72,7 +72,7 @@ fn check_slots(group: &Group) -> Option<Problem> {
     let needed = match slots(&shares) {
         Some(slots) if slots <= u64::from(MAX_SLOTS) => return None,
         Some(slots) => slots.to_string(),
-        None => format!("more than {}", u64::MAX),
+        None => format!("more than {MAX_SLOTS}"),
     };
     Some(Problem {
         needs: format!("a round robin with these weights has {needed} slots"),

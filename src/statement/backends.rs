@@ -191,10 +191,82 @@ fn plain(i: In<'_>) -> Option<(In<'_>, Backend)> {
 }
 
 /// `backend = server [ ":" PORTS ] { "weight" NUMBER | "backup" }`
+///
+/// A wrong port or weight does not hide what else is wrong: the backend is kept without it.
 pub fn backend(start: In<'_>) -> Parsed<'_, Backend> {
-    let (mut i, (server, port)) = server(start)?;
+    let (i, server) = match server(start) {
+        Ok(found) => found,
+        Err(problem) => return Err(hopeless(start, problem)),
+    };
+    let (i, port) = match (i.first(), server) {
+        (b':', Server::Local) => match colon_ports(i) {
+            Ok((rest, ports)) => (rest, Some(ports)),
+            Err(problem) => return Err(hopeless(i, problem)),
+        },
+        (b':', Server::Address(..) | Server::Name(_)) => match colon_ports(i) {
+            Ok((rest, ports)) => (rest, Some(ports)),
+            Err(problem) => (without(i.skip(1), problem)?, None),
+        },
+        (_, _) => (i, None),
+    };
+    attributes(start, i, server, port)
+}
+
+/// The error of an element of which nothing can be kept; what is wrong with its attributes is recorded before.
+fn hopeless<'a>(i: In<'a>, problem: Abort) -> Abort {
+    let end = part_end(i);
+    let follows = blank0(end).is_ok_and(|(i, _)| is_attribute(i));
+    match follows && end.offset > i.offset {
+        // Its own error comes last, because it is the one that ends the element.
+        true => match attributes(i, end, Server::Local, None) {
+            Err(other) => {
+                if let nom::Err::Failure(other) = other {
+                    other.record(i.errors());
+                }
+                problem
+            }
+            Ok(_) => problem,
+        },
+        false => problem,
+    }
+}
+
+/// Records what is wrong with the part at `i` and goes on behind it; fails where what follows shows that more is wrong.
+fn without(i: In<'_>, problem: Abort) -> Result<In<'_>, Abort> {
+    let end = part_end(i);
+    let (next, _) = blank0(end)?;
+    let ends = next.rest.is_empty() || matches!(next.first(), b',' | b'}' | b'\n' | b'\r' | b';' | b'#');
+    match problem {
+        nom::Err::Failure(problem) if ends || is_attribute(next) => {
+            problem.record(i.errors());
+            go_on(i)?;
+            Ok(end)
+        }
+        problem => Err(problem),
+    }
+}
+
+/// The end of a port or a number, however wrong it is.
+fn part_end(i: In<'_>) -> In<'_> {
+    match is_attribute(i) {
+        true => i,
+        false => i.skip(i.rest.bytes().take_while(|b| !b.is_ascii_whitespace() && !b",;#{}".contains(b)).count()),
+    }
+}
+
+fn is_attribute(i: In<'_>) -> bool {
+    word(i).is_ok_and(|(_, text)| keyword::ATTRIBUTES.contains(&text.rest))
+}
+
+/// `{ "weight" NUMBER | "backup" }` at `i`, of the backend that starts at `start`.
+fn attributes<'a>(
+    start: In<'a>,
+    mut i: In<'a>,
+    server: Server,
+    port: Option<Spanned<PortRange>>,
+) -> Parsed<'a, Backend> {
     let mut backend = Backend { server, port, weight: None, backup: false, span: start.span_to(i) };
-    let mut backup = None;
+    let (mut weight, mut backup) = (None, None);
     loop {
         let (at, _) = blank0(i)?;
         let Ok((rest, text)) = word(at) else { break };
@@ -202,11 +274,17 @@ pub fn backend(start: In<'_>) -> Parsed<'_, Backend> {
         match text.rest {
             "weight" => {
                 let (rest, _) = blank0(rest)?;
-                let (rest, found) = expect(number("a weight", 0..=65_535), "a weight (0-65535)")(rest)?;
-                if let Some(first) = backend.weight.replace(Spanned { value: found.value as u16, span: found.span }) {
-                    return twice(Code::RepeatedOption, first.span, here, "`weight`").fail();
+                if let Some(first) = weight {
+                    return twice(Code::RepeatedOption, first, here, "`weight`").fail();
                 }
-                i = rest;
+                i = match expect(number("a weight", 0..=65_535), "a weight (0-65535)")(rest) {
+                    Ok((rest, found)) => {
+                        backend.weight = Some(Spanned { value: found.value as u16, span: found.span });
+                        weight = Some(here);
+                        rest
+                    }
+                    Err(problem) => without(rest, problem)?,
+                };
             }
             "backup" => {
                 if let Some(first) = backup.replace(here) {
@@ -229,27 +307,20 @@ pub fn backend(start: In<'_>) -> Parsed<'_, Backend> {
     Ok((i, backend))
 }
 
-fn server(i: In<'_>) -> Parsed<'_, (Server, Option<Spanned<PortRange>>)> {
+fn server(i: In<'_>) -> Parsed<'_, Server> {
     if is_ipv6(i) {
         return needs_brackets(i);
     }
-    let (rest, server) = match i.first() {
-        b':' => return colon_ports(i).map(|(rest, ports)| (rest, (Server::Local, Some(ports)))),
+    match i.first() {
+        // The port follows.
+        b':' => Ok((i, Server::Local)),
         b'0'..=b'9' if !is_ipv4(i) && digits(i, PORT).is_ok() => {
-            return expected(i, BACKEND).help("a port of this machine is written with a colon: `:8080`").fail();
+            expected(i, BACKEND).help("a port of this machine is written with a colon: `:8080`").fail()
         }
         b'[' | b'0'..=b'9' => {
-            let (rest, address) = server_address(i)?;
-            (rest, Server::Address(address.value, address.span))
+            server_address(i).map(|(rest, address)| (rest, Server::Address(address.value, address.span)))
         }
-        _ => {
-            let (rest, name) = name_ref(BACKEND)(i)?;
-            (rest, Server::Name(name))
-        }
-    };
-    match rest.first() {
-        b':' => colon_ports(rest).map(|(rest, ports)| (rest, (server, Some(ports)))),
-        _ => Ok((rest, (server, None))),
+        _ => name_ref(BACKEND)(i).map(|(rest, name)| (rest, Server::Name(name))),
     }
 }
 

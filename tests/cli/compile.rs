@@ -1,6 +1,6 @@
 //! `lbc compile`: its options. What comes out for whole programs is in the examples.
 
-use super::harness::{Test, WEB};
+use super::harness::{Run, Test, WEB};
 
 const DUAL: &str = "host a = 10.0.0.1, 2001:db8::1\nbalance tcp 80 -> a:8080\n";
 const SIX: &str = "balance tcp 80 -> [2001:db8::1]:8080\n";
@@ -121,10 +121,39 @@ fn what_standard_input_includes_is_relative_to_its_name() {
 #[test]
 fn a_program_without_services_compiles() {
     let test = Test::new().file("empty.lb", "# nothing yet\n");
-    test.snapshot("empty-nft", "compile --target nft empty.lb").clean();
-    test.snapshot("empty-restore", "compile --target iptables empty.lb").clean();
-    test.run("compile --target iptables --format script empty.lb").clean();
-    test.run("compile --target nft-json empty.lb").clean();
+    let warning = "warning: the program has no services; the output is empty\n";
+    let warned = |run: Run| assert_eq!((run.code, run.stderr.as_str()), (Some(0), warning), "{}", run.show());
+    warned(test.snapshot("empty-nft", "compile --target nft empty.lb"));
+    warned(test.snapshot("empty-restore", "compile --target iptables empty.lb"));
+    warned(test.snapshot("empty-hooks-skip", "compile --target iptables --hooks skip empty.lb"));
+    warned(test.run("compile --target iptables --format script empty.lb"));
+    warned(test.run("compile --target nft-json empty.lb"));
+    warned(test.run("compile --target nft -o out.nft empty.lb"));
+    // JSON stays whole.
+    let run = test.run("compile --target nft --output-format json empty.lb");
+    assert!(serde_json::from_str::<serde_json::Value>(&run.stderr).is_ok(), "{}", run.show());
+    assert_eq!(test.run("check empty.lb").clean(), "");
+}
+
+#[test]
+fn a_family_without_services_is_warned_of() {
+    let test = Test::new().file("six.lb", SIX).file("four.lb", WEB);
+    for (family, file, name) in [("ipv4", "six.lb", "IPv4"), ("ipv6", "four.lb", "IPv6")] {
+        let warning = format!("warning: no service has an {name} backend; the output is empty\n");
+        let run = test.run(&format!("compile --target iptables --family {family} {file}"));
+        assert_eq!((run.code, &run.stderr), (Some(0), &warning), "{}", run.show());
+        assert!(run.stdout.lines().all(|line| line.starts_with('#')), "{}", run.stdout);
+        // What replaces an earlier version empties its chains.
+        let run = test.run(&format!("compile --target iptables --hooks skip --family {family} {file}"));
+        assert_eq!((run.code, &run.stderr), (Some(0), &warning), "{}", run.show());
+        assert!(run.stdout.contains("*nat\n") && run.stdout.contains(":LBC-PREROUTING - [0:0]\n"), "{}", run.stdout);
+        let run = test.run(&format!("compile --target iptables --format script --family {family} {file}"));
+        assert_eq!((run.code, &run.stderr), (Some(0), &warning), "{}", run.show());
+    }
+    test.run("compile --target iptables --family both six.lb").clean();
+    // Kept out is not nothing.
+    let total = Test::new().file("web.lb", "balance tcp 80 from 10.0.0.0/8 else drop -> 10.0.0.1\n");
+    total.run("compile --target iptables --family ipv6 web.lb").clean();
 }
 
 #[test]

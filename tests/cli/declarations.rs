@@ -51,7 +51,13 @@ fn what_is_no_definition_is_a_usage_error() {
 fn what_the_files_declare_too_is_an_error() {
     let test = Test::new().unicode().file("web.lb", "host a = 10.0.0.1\nnet n = 10.0.0.0/8\nbalance tcp 80 -> a\n");
     test.snapshot("define-twice", "compile --target nft -D a=10.0.0.2 -D n=10.0.0.3 web.lb").fails(1, "LB011");
-    test.run("compile --target nft -D c=10.0.0.2 -D c=10.0.0.2 web.lb").fails(1, "`c` is declared twice");
+    let twice = test.run("compile --target nft -D c=10.0.0.2 -D c=10.0.0.3 web.lb");
+    twice.fails(1, "`c` is declared twice");
+    assert!(
+        twice.stderr.contains("-D c=10.0.0.3:1:1") && twice.stderr.contains("-D c=10.0.0.2:1:1"),
+        "{}",
+        twice.show()
+    );
     let test = test.file("hosts", "10.0.0.2 a\n");
     test.run("compile --target nft --hosts hosts web.lb").fails(1, "`a` is declared twice");
     test.run("compile --target nft --hosts hosts -D a=10.0.0.2 /dev/null").fails(1, "`a` is declared twice");

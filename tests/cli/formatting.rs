@@ -65,3 +65,11 @@ fn a_file_given_twice_is_formatted_once() {
     let run = test.run("fmt --check a.lb ./a.lb .");
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), "would reformat a.lb\n"));
 }
+
+#[test]
+fn errors_are_told_from_top_to_bottom() {
+    let test = Test::new().file("a.lb", "balance tcp 80 -> 10.0.0.256 weight 70000, :0 weight x, a:0 weight 70000\n");
+    let run = test.run("fmt --output-format concise a.lb");
+    let columns: Vec<&str> = run.stderr.lines().filter_map(|line| line.split(':').nth(2)).collect();
+    assert_eq!(columns, ["19", "37", "45", "54", "59", "68"], "{}", run.show());
+}

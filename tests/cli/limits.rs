@@ -136,6 +136,8 @@ fn tower(levels: usize, width: usize) -> String {
 fn pools_that_grow_without_bound() {
     let text = tower(16, 10) + "balance tcp 80 -> p1\n";
     fails_fully(&text, "LB015 10000000000000000 backends in one service; 65536 are the most");
+    // Where counting stopped no number is named.
+    fails_fully(tower(16, 100) + "balance tcp 80 -> p1\n", "LB015 more than 65536 backends in one service");
     // Once for each service, and none takes longer than another.
     let many: String = (1..2_000).map(|port| format!("balance tcp {port} -> p1:80, p2\n")).collect();
     let run = fails(tower(16, 10) + &many, 1, "LB015");
@@ -177,7 +179,7 @@ fn weights_that_share_no_divisor() {
         pools.push(format!("p{index} weight {}", weight + 7));
     }
     let _ = writeln!(text, "balance tcp 80 by round-robin -> {}", pools.join(", "));
-    fails(&text, 1, "LB016");
+    fails(&text, 1, "LB016 a round robin with these weights has more than 4096 slots");
     fails(text.replace("round-robin", "source-hash buckets 343"), 1, "LB016");
 }
 

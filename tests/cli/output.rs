@@ -97,6 +97,18 @@ fn check_of_a_missing_file_is_out_of_date_and_of_an_unreadable_one_a_failure() {
 }
 
 #[test]
+fn diffs_of_absolute_paths_start_at_the_root() {
+    let test = Test::web().bytes("rules.nft", b"old\n").file("ugly.lb", "host   a = 10.0.0.1\n");
+    for (command, name) in [(format!("{COMPILE} --check"), "rules.nft"), ("fmt --diff".to_owned(), "ugly.lb")] {
+        let path = test.path(name);
+        let path = path.to_str().expect("a temporary directory has a plain name");
+        let run = test.run(&format!("{command} {path}"));
+        let header = format!("--- a{path}\n+++ b{path}\n");
+        assert!(run.code == Some(1) && run.stdout.starts_with(&header), "{}", run.show());
+    }
+}
+
+#[test]
 fn check_does_not_write() {
     let test = Test::web().bytes("rules.nft", b"old\n");
     assert_eq!(test.run(&format!("{COMPILE} --check rules.nft")).code, Some(1));

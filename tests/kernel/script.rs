@@ -78,6 +78,71 @@ fn installing_twice_is_installing_once_and_removing_leaves_what_was_there() {
     }
 }
 
+/// Rules of the administrator's that jump into our chains: with a condition, from a chain of his, in both tables.
+const INTO_OURS: [&str; 4] = [
+    "-t nat -A LBC-MINE -s 192.0.2.0/24 -j LBC-SVC-kept",
+    "-t nat -A PREROUTING -i cl1 -m comment --comment why -j LBC-PREROUTING",
+    "-t nat -A PREROUTING -p tcp -m comment --comment \"no -j LBC-SVC-hash\" -j ACCEPT",
+    "-t filter -A FORWARD -i cl1 -g LBC-INPUT",
+];
+
+fn own_chains(lab: &Lab, target: Target) -> Vec<String> {
+    let lines = loaded(lab, target);
+    let chains = lines.iter().filter_map(|line| line.strip_prefix(':')?.split(' ').next().map(str::to_owned));
+    chains.filter(|chain| chain.starts_with("LBC-") && chain != "LBC-MINE").collect()
+}
+
+#[test]
+fn chains_that_foreign_rules_refer_to_are_emptied_and_named_and_the_others_go() {
+    let Some(lab) = lab!() else { return };
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let before = loaded(&lab, target);
+        let first = script(target, FIRST, &[]);
+        run(&lab, &first, &[]);
+        let change = |verb: &str| {
+            for rule in INTO_OURS {
+                let rule = rule.replace(" -A ", &format!(" {verb} "));
+                let (rule, quoted) =
+                    rule.split_once('"').map_or((rule.as_str(), None), |(rule, rest)| (rule, rest.split_once('"')));
+                let mut arguments: Vec<&str> = rule.split_whitespace().collect();
+                if let Some((comment, rest)) = quoted {
+                    arguments.push(comment);
+                    arguments.extend(rest.split_whitespace());
+                }
+                lab.iptables(target, false, &arguments).expect("a rule of the administrator's");
+            }
+        };
+        change("-A");
+        let trouble = lab.run_script(&first, &["remove"]).expect_err("three chains have to stay").to_string();
+        for named in [
+            "iptables -t nat: LBC-SVC-kept is empty now but stays",
+            "refers to it: -A LBC-MINE -s 192.0.2.0/24 -j LBC-SVC-kept",
+            "refers to it: -A PREROUTING -i cl1 -m comment --comment why -j LBC-PREROUTING",
+            "refers to it: -A FORWARD -i cl1 -g LBC-INPUT",
+        ] {
+            assert!(trouble.contains(named), "{target}: `{named}` is missing:\n{trouble}");
+        }
+        assert!(!trouble.contains("ip6tables"), "{target}: nothing is wrong there:\n{trouble}");
+        assert_eq!(own_chains(&lab, target), ["LBC-INPUT", "LBC-PREROUTING", "LBC-SVC-kept"], "{target}");
+        let rules = loaded(&lab, target);
+        let full = rules.iter().find(|line| line.starts_with("-A LBC-") && !line.starts_with("-A LBC-MINE"));
+        assert_eq!(full, None, "{target}");
+        // A new version is installed all the same, and says what stays of the old one.
+        run(&lab, &first, &[]);
+        let second = script(target, SECOND, &[]);
+        let trouble = lab.run_script(&second, &[]).expect_err("the sink stays").to_string();
+        assert!(trouble.contains("refers to it: -A FORWARD -i cl1 -g LBC-INPUT"), "{target}: {trouble}");
+        let failures = failures(&lab, target, SECOND, "tcp client > LOCAL:80 = seq b1:80 b3:8080");
+        assert!(failures.is_empty(), "\n{failures}");
+        // Without those rules everything goes.
+        change("-D");
+        run(&lab, &second, &["remove"]);
+        assert_eq!(loaded(&lab, target), before, "{target}");
+    }
+}
+
 #[test]
 fn checking_changes_nothing() {
     let Some(lab) = lab!() else { return };

@@ -80,9 +80,13 @@ fn a_new_version_replaces_the_old_one() {
         ),
         (
             "balance tcp,udp vip:80 by source-hash -> b3:8080\nbalance tcp 443 as new -> b2\n",
-            "tcp client > LOCAL:80 = b3:8080\n tcp client > LOCAL:81 = lb:81\n tcp client > LOCAL:443 = b2:443",
+            "tcp client > LOCAL:80 = b3:8080\n tcp client > LOCAL:81 = lb:81\n tcp client > LOCAL:443 = b2:443
+             tcp lb > LOCAL:80 = lb:80",
         ),
-        ("balance udp 53 -> b1:8080\n", "tcp client > LOCAL:80,81,443 = lb:=\n udp client > LOCAL:53 = b1:8080"),
+        (
+            "balance udp 53 -> b1:8080\n",
+            "tcp client > LOCAL:80,81,443 = lb:=\n udp client > LOCAL:53 = b1:8080\n tcp lb > LOCAL:80,443 = lb:=",
+        ),
     ];
     for target in lab.targets() {
         lab.install(target, &with_hosts("balance tcp 1 -> b1\nbalance udp 1 output -> b1 weight 0\n"))
@@ -93,6 +97,18 @@ fn a_new_version_replaces_the_old_one() {
             lab.replace(target, &with_hosts(program)).expect("rules can be replaced");
             expect(&lab, target, program, flows);
         }
+    }
+}
+
+#[test]
+fn a_program_without_services_loads_and_takes_the_place_of_an_earlier_one() {
+    let Some(lab) = lab!() else { return };
+    for target in lab.targets() {
+        lab.install(target, &with_hosts("")).expect("nothing");
+        lab.install(target, &with_hosts("balance tcp,udp vip:80 output -> b1\nbalance tcp 81 -> b1 weight 0\n"))
+            .expect("a program");
+        lab.replace(target, &with_hosts("")).expect("rules can be replaced");
+        expect(&lab, target, "balance tcp 1 -> b1\n", "tcp client > LOCAL:80,81 = lb:=\n tcp lb > LOCAL:80 = lb:80");
     }
 }
 

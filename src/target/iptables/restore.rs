@@ -34,9 +34,26 @@ pub enum Hooks {
 /// Prints the rules in pieces of 64 KiB.
 pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Write) -> io::Result<()> {
     let mut out = Out::new(rules, to);
+    // Without rules there is nothing to jump to. What an earlier load brought in can still be taken out.
+    if hooks == Hooks::Include && !has_rules(rules, families) {
+        out.text(MADE_BY);
+        out.text("# There are no rules in it: nothing is to be loaded.\n");
+        return out.flush();
+    }
     out.header(families, hooks);
     tables(rules, families, hooks, &mut out)?;
     out.flush()
+}
+
+const MADE_BY: &str = concat!("# Made by lbc ", env!("CARGO_PKG_VERSION"), ". Edit the .lb files, not this one.\n");
+
+/// Whether any rule is printed.
+fn has_rules(rules: &Ruleset, families: Families) -> bool {
+    let mut chains = rules.tables.iter().flat_map(|table| &table.chains);
+    chains.any(|chain| match families {
+        Families::One(family) => !chain.rules(family).is_empty(),
+        Families::Both => !chain.v4.is_empty() || !chain.v6.is_empty(),
+    })
 }
 
 fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut Out<'_, W>) -> io::Result<()> {
@@ -168,7 +185,7 @@ impl<'w, W: Write> Out<'w, W> {
             Families::One(Family::V6) => &["ip6tables-restore"][..],
             Families::Both => &["iptables-restore", "ip6tables-restore"][..],
         };
-        self.text(concat!("# Made by lbc ", env!("CARGO_PKG_VERSION"), ". Edit the .lb files, not this one.\n"));
+        self.text(MADE_BY);
         for tool in tools {
             self.text("# Load with: ");
             self.text(tool);

@@ -114,11 +114,28 @@ check() {
     [ "$missing" = 0 ]
 }
 
-# The own chains that a table holds now: those of this instance and no other.
+# The names of own chains: those of this instance and no other.
+own="$prefix-(PREROUTING|OUTPUT|INPUT|REJECT|DROP|SVC-[^ ]*)"
+
+# The own chains that a table holds now.
 loaded() {
-    "$(real "$1")-save" -t "$2" |
-        sed -n "s|^:\(${prefix}-[^ ]*\) .*|\1|p" |
-        grep -E "^${prefix}-(PREROUTING|OUTPUT|INPUT|REJECT|DROP|SVC-.*)\$" || :
+    "$(real "$1")-save" -t "$2" | sed -n 's|^:\([^ ]*\) .*|\1|p' | grep -xE "$own" || :
+}
+
+# Rules of other chains that jump into an own one; our jumps from the built-in chains are none.
+foreign() {
+    "$(real "$1")-save" -t "$2" | grep -E "^-A .* -[jg] $own\$" | grep -vE "^-A $own " |
+        grep -v "^-A \([A-Z]*\) -j $prefix-\\1\$" || :
+}
+
+# Of the chains $3, those that no foreign rule refers to: only they can be deleted. Says what keeps the others.
+free() {
+    printf '%s\n' "$3" | grep -vxF -e "$(foreign "$1" "$2" | sed 's/.* //')" || :
+    foreign "$1" "$2" | while IFS= read -r rule; do
+        if printf '%s\n' "$3" | grep -qxF -e "${rule##* }"; then
+            say "$(real "$1") -t $2: ${rule##* } is empty now but stays, because this rule refers to it: $rule"
+        fi
+    done
 }
 
 # Jumps from the built-in chain $3 of table $2 into our chain of that name, while there are any.
@@ -137,10 +154,12 @@ replace() {
     if [ -z "$wanted$stale" ]; then
         return 0
     fi
+    gone=$(free "$tool" "$table" "$stale")
+    [ "$gone" = "$stale" ] || left=1
     {
         printf '%s\n' "$rules"
         for chain in $stale; do printf ':%s - [0:0]\n' "$chain"; done
-        for chain in $stale; do
+        for chain in $gone; do
             case $chain in
             "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") ;;
             *) printf -- '-X %s\n' "$chain" ;;
@@ -159,13 +178,15 @@ replace() {
         case $chain in
         "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT")
             unhook "$tool" "$table" "${chain#"$prefix-"}"
-            "$(real "$tool")" -w 5 -t "$table" -X "$chain"
+            if printf '%s\n' "$gone" | grep -qxF -e "$chain"; then
+                "$(real "$tool")" -w 5 -t "$table" -X "$chain"
+            fi
             ;;
         esac
     done
 }
 
-# Takes one table's own chains out.
+# Takes one table's own chains out; one that a foreign rule refers to is emptied.
 remove() {
     tool=$1 table=$2
     chains=$(loaded "$tool" "$table")
@@ -175,13 +196,21 @@ remove() {
         "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") unhook "$tool" "$table" "${chain#"$prefix-"}" ;;
         esac
     done
+    gone=$(free "$tool" "$table" "$chains")
+    [ "$gone" = "$chains" ] || left=1
     {
         printf '*%s\n' "$table"
         for chain in $chains; do printf ':%s - [0:0]\n' "$chain"; done
-        for chain in $chains; do printf -- '-X %s\n' "$chain"; done
+        for chain in $gone; do printf -- '-X %s\n' "$chain"; done
         printf 'COMMIT\n'
-    } | "$(real "$tool")-restore" --noflush -w 5
+    } | "$(real "$tool")-restore" --noflush -w 5 || {
+        say "$tool -t $table: the chains of ours could not be taken out"
+        left=1
+    }
 }
+
+# Whether a chain of ours had to stay.
+left=0
 
 case ${1:-install} in
 install)
@@ -218,4 +247,5 @@ remove)
     exit 2
     ;;
 esac
+exit "$left"
 "#;

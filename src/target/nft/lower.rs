@@ -296,7 +296,9 @@ impl<'a> Lowering<'a> {
         }
         let translates = service::translates(&services);
         let untracked = |family: &Family| *dispatched.get(*family) && !translates.get(*family);
-        if Family::ALL.iter().any(untracked) {
+        // The output chain asks for the direction of a connection, which makes the kernel track both families too.
+        let asked = base.iter().any(|chain| chain.name == fixed(hook_name(Hook::Output)));
+        if !asked && Family::ALL.iter().any(untracked) {
             base[0].rules.insert(0, track());
         }
         let mut chains = base;
@@ -347,8 +349,8 @@ fn answers() -> Rule {
     Rule { statements, comment: Some(comment) }
 }
 
-/// Makes the kernel track connections in both families: without an expression that needs it, such as `dnat`, it does
-/// not, and walks no `nat` chain. Invalid packets reach no `nat` chain, so the rule does nothing else.
+/// Makes the kernel track connections in both families: without an expression that needs it, such as `dnat` or any `ct`,
+/// it does not, and walks no `nat` chain. Invalid packets reach no `nat` chain, so the rule does nothing else.
 fn track() -> Rule {
     let comment = Comment::fitted("makes the kernel track connections, or nat chains are not walked");
     let statements = vec![one(Field::ConnectionState, Value::Invalid), Statement::Verdict(Verdict::Return)];
