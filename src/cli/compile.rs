@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::diagnostic::Diagnostic;
-use crate::ir::{Family, PerFamily};
+use crate::ir::share::Share;
+use crate::ir::{Config, Family, PerFamily};
+use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
-use crate::target::iptables::{self, Families, Hooks};
+use crate::target::iptables::{self, Families, Flaw, Hooks};
 use crate::target::{Instance, Options, nft};
 
 use super::input::{Declarations, Input};
 use super::output::{print_diff, print_with, replace};
 use super::render::{Stream, report, warn};
+use super::show::action_text;
 use super::{Exit, Failure, Global};
 
 /// Compile to rules, on standard output or into a file
@@ -45,6 +48,9 @@ pub struct Compile {
     /// Write to a file, whole or not at all
     #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
+    /// Skip the proof that the rules do what the program means; for benchmarks only
+    #[arg(long)]
+    no_validate: bool,
     /// Compare with a file: exit code 1 and a diff where it is out of date
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
@@ -93,7 +99,11 @@ impl Compile {
         let compiled = self.compile(&mut program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
         let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
         report(global, Stream::Err, &program.sources, diagnostics)?;
-        let Ok((rules, used)) = compiled else { return Ok(Exit::Findings) };
+        let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
+        let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
+        if !self.no_validate {
+            rules.prove(&config)?;
+        }
         if let Some(warning) = self.nothing_comes_out(used) {
             warn(global, warning)?;
         }
@@ -109,7 +119,7 @@ impl Compile {
             }
         };
         // The process ends here: handing a million small pieces back to the allocator first would only take time.
-        std::mem::forget((program, rules));
+        std::mem::forget((program, rules, config));
         Ok(exit)
     }
 
@@ -131,14 +141,9 @@ impl Compile {
         Ok(())
     }
 
-    /// The rules of the target and the families that have services, or every error.
-    fn compile(
-        &self,
-        program: &mut Program,
-        syntax: Vec<Diagnostic>,
-    ) -> Result<(Rules, PerFamily<bool>), Vec<Diagnostic>> {
+    /// The rules of the target and what they were made of, or every error.
+    fn compile(&self, program: &mut Program, syntax: Vec<Diagnostic>) -> Result<(Rules, Config), Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
-        let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         // Nothing asks for the statements any more: the rules take their place in memory.
         program.files = Vec::new();
         let options = Options { instance: self.instance.clone() };
@@ -159,8 +164,7 @@ impl Compile {
             Target::Nft => Rules::Nft(nft::lower(&config, &options)?),
             Target::NftJson => Rules::NftJson(nft::lower(&config, &options)?),
         };
-        std::mem::forget(config);
-        Ok((rules, used))
+        Ok((rules, config))
     }
 
     /// Why the output holds no rules, where it holds none.
@@ -208,12 +212,49 @@ impl Rules {
         }
     }
 
+    /// Reads the rules back from text and holds them against the meaning, for every packet.
+    ///
+    /// A script holds the same chains as restore text, which is what is proven of it; so is text without its jumps.
+    fn prove(&self, config: &Config) -> Result<(), Failure> {
+        let flaw = match self {
+            Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
+                let mut text = Vec::new();
+                iptables::print_restore(rules, *families, Hooks::Include, &mut text).expect("memory takes every write");
+                let text = String::from_utf8(text).expect("all that is printed is UTF-8");
+                iptables::prove(config, &text, *families).err()
+            }
+            Rules::Nft(_) | Rules::NftJson(_) => None,
+        };
+        match flaw {
+            None => Ok(()),
+            Some(flaw) => Err(Failure { messages: not_proven(&flaw) }),
+        }
+    }
+
     /// The whole text, for what has to have all of it.
     fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         self.print(&mut text).expect("memory takes every write");
         text
     }
+}
+
+/// What to tell of rules that do not do what their program means. Nothing was written.
+fn not_proven(flaw: &Flaw) -> Vec<String> {
+    let list = |actions: &[(Action, Share)]| {
+        let one = |(action, share): &(Action, Share)| format!("{share} {}", action_text(action));
+        actions.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    let mut messages = match flaw {
+        Flaw::Unreadable(why) => vec![format!("internal error: the rules cannot be read back: {why}")],
+        Flaw::Differs(difference) => vec![
+            format!("internal error: the rules do not do what the program means, for `{}`", difference.packet),
+            format!("the program means: {}", list(&difference.wanted)),
+            format!("the rules do: {}", list(&difference.found)),
+        ],
+    };
+    messages.push("nothing was written; this is a bug of lbc, please report it together with the input".to_owned());
+    messages
 }
 
 /// The largest file that is compared, in bytes: far more than any output.

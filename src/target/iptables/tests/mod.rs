@@ -4,6 +4,7 @@ mod dumps;
 mod habits;
 mod parity;
 mod programs;
+mod proof;
 mod shapes;
 
 use std::net::IpAddr;
