@@ -11,7 +11,7 @@ use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
 use crate::trace::{Machine, Packet, Source};
 
-use super::dump::{Bits, Data, Element, Elements, Expr, Field, HookPoint, Table, Value};
+use super::dump::{Bits, Data, Element, Elements, Expr, Field, Table, Value};
 use super::jhash::{jhash, reciprocal_scale};
 
 /// What has become of a connection so far.
@@ -48,7 +48,6 @@ pub struct Flow {
 pub struct Scene<'a> {
     pub packet: &'a Packet,
     pub machine: &'a Machine,
-    pub hook: HookPoint,
     /// The kernel takes a missing interface for one with an empty name (net/netfilter/nft_meta.c).
     pub in_interface: &'a str,
     pub out_interface: Option<&'a str>,
@@ -68,7 +67,10 @@ pub enum Atom {
 pub enum Part {
     Known(Atom),
     /// Each of `count` numbers from `first` on with the same share.
-    Drawn { first: u32, count: u32 },
+    Drawn {
+        first: u32,
+        count: u32,
+    },
 }
 
 /// What an expression gives.
@@ -181,7 +183,9 @@ impl Scene<'_> {
             Expr::Bits(bits, left, right) => {
                 match (self.simple(left, state, meter), self.simple(right, state, meter)) {
                     (Got::Parts(left), Got::Parts(right)) => match (&left[..], &right[..]) {
-                        ([Part::Known(left)], [Part::Known(right)]) => combine(*bits, left, right).unwrap_or_else(unknown),
+                        ([Part::Known(left)], [Part::Known(right)]) => {
+                            combine(*bits, left, right).unwrap_or_else(unknown)
+                        }
                         _ => unknown(),
                     },
                     (Got::Unknown(what), _) | (_, Got::Unknown(what)) => Got::Unknown(what),

@@ -53,25 +53,44 @@ mod tests {
         let start = 0xdead_beef_u32.wrapping_add(16).wrapping_add(initval);
         let (mut a, mut b, mut c) =
             (start.wrapping_add(words[0]), start.wrapping_add(words[1]), start.wrapping_add(words[2]));
-        a = a.wrapping_sub(c); a ^= c.rotate_left(4); c = c.wrapping_add(b);
-        b = b.wrapping_sub(a); b ^= a.rotate_left(6); a = a.wrapping_add(c);
-        c = c.wrapping_sub(b); c ^= b.rotate_left(8); b = b.wrapping_add(a);
-        a = a.wrapping_sub(c); a ^= c.rotate_left(16); c = c.wrapping_add(b);
-        b = b.wrapping_sub(a); b ^= a.rotate_left(19); a = a.wrapping_add(c);
-        c = c.wrapping_sub(b); c ^= b.rotate_left(4); b = b.wrapping_add(a);
+        a = a.wrapping_sub(c);
+        a ^= c.rotate_left(4);
+        c = c.wrapping_add(b);
+        b = b.wrapping_sub(a);
+        b ^= a.rotate_left(6);
+        a = a.wrapping_add(c);
+        c = c.wrapping_sub(b);
+        c ^= b.rotate_left(8);
+        b = b.wrapping_add(a);
+        a = a.wrapping_sub(c);
+        a ^= c.rotate_left(16);
+        c = c.wrapping_add(b);
+        b = b.wrapping_sub(a);
+        b ^= a.rotate_left(19);
+        a = a.wrapping_add(c);
+        c = c.wrapping_sub(b);
+        c ^= b.rotate_left(4);
+        b = b.wrapping_add(a);
         a = a.wrapping_add(words[3]);
-        c ^= b; c = c.wrapping_sub(b.rotate_left(14));
-        a ^= c; a = a.wrapping_sub(c.rotate_left(11));
-        b ^= a; b = b.wrapping_sub(a.rotate_left(25));
-        c ^= b; c = c.wrapping_sub(b.rotate_left(16));
-        a ^= c; a = a.wrapping_sub(c.rotate_left(4));
-        b ^= a; b = b.wrapping_sub(a.rotate_left(14));
-        c ^= b; c.wrapping_sub(b.rotate_left(24))
+        c ^= b;
+        c = c.wrapping_sub(b.rotate_left(14));
+        a ^= c;
+        a = a.wrapping_sub(c.rotate_left(11));
+        b ^= a;
+        b = b.wrapping_sub(a.rotate_left(25));
+        c ^= b;
+        c = c.wrapping_sub(b.rotate_left(16));
+        a ^= c;
+        a = a.wrapping_sub(c.rotate_left(4));
+        b ^= a;
+        b = b.wrapping_sub(a.rotate_left(14));
+        c ^= b;
+        c.wrapping_sub(b.rotate_left(24))
     }
 
     #[test]
     fn rounds_are_the_steps_of_the_kernel() {
-        for seed in [0, 1, 0xdead_beef, 0x8000_0000] {
+        for seed in [0_u32, 1, 0xdead_beef, 0x8000_0000] {
             let bytes: [u8; 16] = std::array::from_fn(|index| (index as u8).wrapping_mul(37) ^ seed.to_le_bytes()[1]);
             let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             assert_eq!(jhash(&bytes, seed), spelled_out([word(0), word(4), word(8), word(12)], seed));

@@ -27,8 +27,8 @@ mod words;
 
 use std::io;
 
-pub use lower::lower;
 pub use dump::{Dump, ReadError};
+pub use lower::lower;
 pub use model::Ruleset;
 
 impl Ruleset {

@@ -24,7 +24,9 @@ pub fn read(text: &str) -> Result<Dump, ReadError> {
                 add(&mut dump, kind, inner)?;
             }
             "delete" | "destroy" | "flush" => remove(&mut dump, word, inner)?,
-            "insert" | "replace" | "rename" | "reset" => return Err(wrong(format!("cannot follow the command `{word}`"))),
+            "insert" | "replace" | "rename" | "reset" => {
+                return Err(wrong(format!("cannot follow the command `{word}`")));
+            }
             _ => add(&mut dump, word, inner)?,
         }
     }
@@ -83,11 +85,14 @@ fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
     }
     let table = table(dump, family, text(object, "table")?)?;
     match kind {
-        "chain" => table.add_chain(Chain { name: text(object, "name")?.to_owned(), base: base(object)?, rules: Vec::new() }),
+        "chain" => {
+            table.add_chain(Chain { name: text(object, "name")?.to_owned(), base: base(object)?, rules: Vec::new() })
+        }
         "set" | "map" => table.add_set(set(object)?),
         "element" => {
             let name = text(object, "name")?;
-            let set = table.set_mut(name).ok_or_else(|| wrong(format!("the set `{name}` is used before it is made")))?;
+            let set =
+                table.set_mut(name).ok_or_else(|| wrong(format!("the set `{name}` is used before it is made")))?;
             let more = elements(object, &set.key, &set.data);
             set.elements.extend(more);
         }
@@ -185,10 +190,18 @@ pub fn kinds(json: &Json) -> Vec<Kind> {
 
 fn elements(object: &Json, key: &[Kind], data: &[Kind]) -> Vec<Element> {
     match object.get("elem") {
-        Some(Json::Array(list)) => list.iter().map(|item| element(item, key, data)).collect(),
+        Some(Json::Array(list)) => {
+            list.iter().filter(|item| !expires(item)).map(|item| element(item, key, data)).collect()
+        }
         Some(one) => vec![element(one, key, data)],
         None => Vec::new(),
     }
+}
+
+/// Whether an element is one that rules have put in for a while: a client that is remembered, which no walk meets.
+fn expires(item: &Json) -> bool {
+    let key = item.as_array().and_then(|pair| pair.first()).unwrap_or(item);
+    key.get("elem").is_some_and(|inner| inner.get("expires").is_some_and(Json::is_number))
 }
 
 /// An element of a set, or a pair of a key and its data.

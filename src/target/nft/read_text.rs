@@ -268,8 +268,7 @@ fn family(tokens: &mut Tokens<'_>) -> Read<Family> {
 fn dnat(tokens: &mut Tokens<'_>) -> Read<Statement> {
     let family = family(tokens)?;
     tokens.words(&["to"])?;
-    let done =
-        |address, port| Statement::Nat { nat: Nat::Dnat, family: Some(family), address: Some(address), port };
+    let done = |address, port| Statement::Nat { nat: Nat::Dnat, family: Some(family), address: Some(address), port };
     if tokens.peek() == Token::Sign(b'[') {
         tokens.next();
         let address = address(tokens)?;

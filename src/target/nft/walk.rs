@@ -135,7 +135,13 @@ impl<'a> Walker<'a> {
 
     /// All base chains of a hook. Those of `type nat` are asked together, at the priority of NAT, whatever their own is,
     /// until one decides (nf_nat_inet_fn).
-    fn hook(&mut self, hook: HookPoint, flows: Vec<Flow>, in_interface: &str, out_interface: Option<&str>) -> Vec<Flow> {
+    fn hook(
+        &mut self,
+        hook: HookPoint,
+        flows: Vec<Flow>,
+        in_interface: &str,
+        out_interface: Option<&str>,
+    ) -> Vec<Flow> {
         let mut flows = flows;
         if flows.is_empty() {
             return flows;
@@ -155,12 +161,13 @@ impl<'a> Walker<'a> {
                 ChainKind::Filter => (base.priority, base, at, index),
             })
             .collect();
+        // Of equal ones the kernel asks the newest first (nf_hook_entries_grow).
+        bases.reverse();
         bases.sort_by_key(|(priority, base, ..)| (*priority, base.kind == ChainKind::Nat, base.priority));
         for (_, base, table, chain) in bases {
             let scene = Scene {
                 packet: self.packet,
                 machine: self.machine,
-                hook,
                 in_interface,
                 out_interface,
                 table: &dump.tables[table],
