@@ -15,8 +15,8 @@ use super::run::{End, run};
 
 /// Chains below a base chain: NFT_JUMP_STACK_SIZE. The kernel loads nothing deeper.
 const MAX_DEPTH: usize = 16;
-/// What one walk may cost (see [`Meter`]): no rules that people write come near, and it takes about a second.
-const BUDGET: u64 = 1 << 24;
+/// What one walk may cost (see [`Meter`]): rules that people write cost some thousands.
+const BUDGET: u64 = 1 << 22;
 
 impl Walk for Dump {
     fn walk(&self, packet: &Packet, machine: &Machine, steps: bool) -> Trace {

@@ -75,28 +75,47 @@ fn packet(connection: &Connection) -> Packet {
     }
 }
 
-const EXAMPLES: [(&str, &str); 6] = [
-    ("first", include_str!("../../../../tests/examples/first.lb")),
-    ("canary", include_str!("../../../../tests/examples/canary.lb")),
-    ("local-ports", include_str!("../../../../tests/examples/local-ports.lb")),
-    ("port-forward", include_str!("../../../../tests/examples/port-forward.lb")),
-    ("dns", include_str!("../../../../tests/examples/dns.lb")),
-    ("shop", include_str!("../../../../tests/examples/shop.lb")),
+/// An example, and what `nft -j list ruleset` says once its text, or its JSON, is loaded.
+macro_rules! example {
+    ($name:literal) => {
+        (
+            include_str!(concat!("../../../../tests/examples/", $name, ".lb")),
+            include_str!(concat!("../../../../tests/dumps/listed-", $name, ".json")),
+            include_str!(concat!("../../../../tests/dumps/listed-", $name, "-from-json.json")),
+        )
+    };
+}
+
+const EXAMPLES: [(&str, &str, &str); 6] = [
+    example!("first"),
+    example!("canary"),
+    example!("local-ports"),
+    example!("port-forward"),
+    example!("dns"),
+    example!("shop"),
 ];
 
 #[test]
 fn examples_mean_the_same_when_read_back() {
-    for (name, program) in EXAMPLES {
+    for (program, listed, listed_from_json) in EXAMPLES {
+        let name = program.lines().next().unwrap_or_default();
         let config = config(program);
         let ruleset = lower(&config, &Options::default()).unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
         let both = Both::of(&ruleset).unwrap_or_else(|error| panic!("{name}: {error}"));
         let local: Vec<IpNet> =
             vec!["203.0.113.10/32".parse().expect("a net"), "2001:db8::10/128".parse().expect("a net")];
         let mut hits = 0;
+        let listed = [listed, listed_from_json].map(|text| Dump::read_json(text).expect("a listing"));
+        let machine = Machine { local: local.clone() };
         for connection in listened(&config).chain(connections()) {
             let meant = outcome(&config, &connection, &local, Hash6::Jhash).shares;
             hits += usize::from(meant[0].0 != Action::Pass);
             both.check(&connection, &local, &meant).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let packet = packet(&connection);
+            let printed = both.text.walk(&packet, &machine, false);
+            for listed in &listed {
+                assert_eq!(listed.walk(&packet, &machine, false), printed, "{name}, listed: {connection:?}");
+            }
         }
         assert!(hits > 0, "{name}: no connection of the test meets a service");
     }
