@@ -132,7 +132,7 @@ impl Scene<'_> {
                 for (share, got) in self.evaluate(key, state, meter) {
                     match got {
                         Got::Parts(parts) => self.look_up(&parts, map, state, meter, |part, data| {
-                            list.push((&share * part, data.map_or(Got::Missing, |element| data_of(element))));
+                            list.push((&share * part, data.map_or(Got::Missing, data_of)));
                         }),
                         Got::Missing => list.push((share, Got::Missing)),
                         Got::Unknown(what) => list.push((share, Got::Unknown(what))),

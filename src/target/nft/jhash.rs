@@ -3,7 +3,7 @@
 
 /// `reciprocal_scale`: `value * ceiling / 2^32`.
 pub fn reciprocal_scale(value: u32, ceiling: u32) -> u32 {
-    (u64::from(value) * u64::from(ceiling) >> 32) as u32
+    ((u64::from(value) * u64::from(ceiling)) >> 32) as u32
 }
 
 /// `jhash` of a register's bytes, 4 or 16, read as a little-endian machine reads them.

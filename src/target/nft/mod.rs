@@ -17,6 +17,7 @@ mod piece;
 mod read_json;
 mod read_rule;
 mod read_text;
+mod rebuild;
 mod run;
 mod service;
 mod show;

@@ -208,7 +208,8 @@ fn map(json: &Json) -> Option<Expr> {
 }
 
 fn bits(bits: Bits, json: &Json, kind: Kind) -> Option<Expr> {
-    let mut parts = json.as_array()?.iter();
+    // A chain of operations nests to the left; what people write is short, and a tree must not outgrow the stack.
+    let mut parts = json.as_array().filter(|parts| parts.len() <= 16)?.iter();
     let mut left = expression(parts.next()?, kind);
     for part in parts {
         let kind = left.kinds().first().copied().unwrap_or(kind);

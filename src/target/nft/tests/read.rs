@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use proptest::prelude::*;
 
 use super::{config, connections};
 use crate::ir::hash::Hash6;
@@ -29,6 +30,16 @@ impl Both {
         let json = String::from_utf8(json).expect("text");
         let read = |dump: Result<Dump, _>| dump.map_err(|error| format!("{error:?}\n{text}"));
         let both = Both { text: read(Dump::read_text(&text))?, json: read(Dump::read_json(&json))? };
+        if Ruleset::of_dump(&both.text).as_ref() != Some(ruleset) {
+            return Err(format!("what is read from the text is not what was printed:\n{text}"));
+        }
+        let sorted = |mut ruleset: Ruleset| {
+            ruleset.maps.iter_mut().for_each(|map| map.elements.sort_by_cached_key(|one| format!("{one:?}")));
+            ruleset
+        };
+        if Ruleset::of_dump(&both.json).map(sorted) != Some(sorted(ruleset.clone())) {
+            return Err(format!("what is read from the JSON is not what was printed:\n{json}"));
+        }
         match chains(&both.text) == chains(&both.json) {
             true => Ok(both),
             false => Err(format!("{:#?}\n{:#?}", chains(&both.text), chains(&both.json))),
@@ -293,5 +304,27 @@ fn text_that_is_not_ours_is_an_error_with_its_line() {
     }
     for text in ["", "{", "[]", "{\"nftables\":[{\"rule\":{}}]}", "{\"nftables\":[1]}"] {
         assert!(Dump::read_json(text).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn broken_text_and_json_are_errors_or_rulesets_but_no_panic(
+        at in 0.0..1.0f64,
+        length in 0..40usize,
+        put in "[ -~\n\té]{0,4}",
+    ) {
+        let text = super::text(EXAMPLES[0].0);
+        let broken = |text: &str| {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + length).min(text.len());
+            format!("{}{put}{}", String::from_utf8_lossy(&text.as_bytes()[..start]), String::from_utf8_lossy(&text.as_bytes()[end..]))
+        };
+        for dump in [Dump::read_text(&broken(&text)), Dump::read_json(&broken(HAND))].into_iter().flatten() {
+            dump.walk(&tcp("10.0.0.1", 80), &machine(), true);
+            let _ = dump.sequence(&tcp("10.0.9.1", 80), &machine(), 3);
+        }
     }
 }
