@@ -5,18 +5,30 @@
 //! output     ─▶                                              ─▶ refuse
 //! ```
 
+pub mod dump;
+mod evaluate;
+mod jhash;
 mod json;
 mod linear;
 mod lower;
 pub mod model;
 mod names;
 mod piece;
+mod read_json;
+mod read_rule;
+mod read_text;
+mod rebuild;
+mod run;
 mod service;
+mod show;
 mod text;
+mod tokens;
+mod walk;
 mod words;
 
 use std::io;
 
+pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
 
@@ -31,6 +43,18 @@ impl Ruleset {
     /// From a file: nft 1.0.6 returns 0 for broken JSON that comes through a pipe.
     pub fn print_json(&self, out: &mut impl io::Write) -> io::Result<()> {
         json::print(self, out)
+    }
+}
+
+impl Dump {
+    /// Reads a script that [`Ruleset::print_text`] has written; anything else is an error that names the line.
+    pub fn read_text(text: &str) -> Result<Dump, ReadError> {
+        read_text::read(text)
+    }
+
+    /// Reads libnftables JSON: what `nft -j list ruleset` prints, or commands that make tables anew.
+    pub fn read_json(text: &str) -> Result<Dump, ReadError> {
+        read_json::read(text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole programs through the target.
 
 mod evaluate;
+mod read;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -315,12 +316,14 @@ fn program(statements: &[String]) -> Option<(String, Config)> {
 fn compare(config: &Config, ruleset: &Ruleset) -> Result<(), String> {
     let net = |text: &str| text.parse().unwrap_or_else(|_| IpNet::from(text.parse::<IpAddr>().expect("an address")));
     let local = LOCAL.map(net);
+    let read = read::Both::of(ruleset)?;
     for connection in connections() {
         let meant = outcome(config, &connection, &local, Hash6::Jhash).shares;
         let done = evaluate::evaluate(ruleset, &connection, &local);
         if done != meant {
             return Err(format!("{connection:?}\n  means {meant:?}\n  gives {done:?}"));
         }
+        read.check(&connection, &local, &meant)?;
     }
     Ok(())
 }

@@ -1,0 +1,506 @@
+//! What an nftables ruleset holds as far as it decides about NAT, in general: our own output and that of others.
+//!
+//! Values are numbers, addresses and names; what a number stands for (`tcp`, `new`, `local`) is its [`Kind`]'s.
+//! Whatever is not understood is kept as text ([`Expr::Unknown`], [`Statement::Unknown`], [`Value::Other`]), never
+//! guessed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::ir::Family;
+use crate::statement::balance::Protocol;
+
+/// All tables of a machine that see IP packets. Those of the families `arp`, `bridge` and `netdev` are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    /// In the order in which they were made.
+    pub tables: Vec<Table>,
+}
+
+/// The packets that a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TableFamily {
+    Ip,
+    Ip6,
+    Inet,
+}
+
+impl TableFamily {
+    pub fn sees(self, family: Family) -> bool {
+        match self {
+            TableFamily::Ip => family == Family::V4,
+            TableFamily::Ip6 => family == Family::V6,
+            TableFamily::Inet => true,
+        }
+    }
+}
+
+/// A table with its chains and sets; their names are unique.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub family: TableFamily,
+    pub name: String,
+    chains: Vec<Chain>,
+    sets: Vec<Set>,
+    chain_of: HashMap<String, usize>,
+    set_of: HashMap<String, usize>,
+}
+
+impl Table {
+    pub fn new(family: TableFamily, name: &str) -> Table {
+        Table {
+            family,
+            name: name.to_owned(),
+            chains: Vec::new(),
+            sets: Vec::new(),
+            chain_of: HashMap::new(),
+            set_of: HashMap::new(),
+        }
+    }
+
+    /// In the order in which they were made.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    pub fn sets(&self) -> &[Set] {
+        &self.sets
+    }
+
+    /// The index of a chain.
+    pub fn chain(&self, name: &str) -> Option<usize> {
+        self.chain_of.get(name).copied()
+    }
+
+    pub fn chain_mut(&mut self, name: &str) -> Option<&mut Chain> {
+        let index = self.chain(name)?;
+        self.chains.get_mut(index)
+    }
+
+    pub fn set(&self, name: &str) -> Option<&Set> {
+        self.sets.get(*self.set_of.get(name)?)
+    }
+
+    pub fn set_mut(&mut self, name: &str) -> Option<&mut Set> {
+        self.sets.get_mut(*self.set_of.get(name)?)
+    }
+
+    /// Adds a chain; one that is there already stays as it is, as nft has it.
+    pub fn add_chain(&mut self, chain: Chain) {
+        if !self.chain_of.contains_key(&chain.name) {
+            self.chain_of.insert(chain.name.clone(), self.chains.len());
+            self.chains.push(chain);
+        }
+    }
+
+    /// Adds a set or map; one that is there already gets the elements.
+    pub fn add_set(&mut self, set: Set) {
+        match self.set_mut(&set.name) {
+            Some(old) => old.elements.extend(set.elements),
+            None => {
+                self.set_of.insert(set.name.clone(), self.sets.len());
+                self.sets.push(set);
+            }
+        }
+    }
+}
+
+/// A chain; with a base it is asked by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    pub name: String,
+    pub base: Option<Base>,
+    pub rules: Vec<Rule>,
+}
+
+/// How a base chain is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    pub kind: ChainKind,
+    pub hook: HookPoint,
+    pub priority: i32,
+    /// What happens at the chain's end: drop, else accept.
+    pub drops: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainKind {
+    /// Also `route`, which differs for packets of this machine whose mark changes.
+    Filter,
+    Nat,
+}
+
+/// Where the kernel asks base chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookPoint {
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+    /// `ingress`, which no IP packet of interest is decided at.
+    Ingress,
+}
+
+/// A named set, map or verdict map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub name: String,
+    /// What a key is made of.
+    pub key: Vec<Kind>,
+    /// What a map's data is made of; empty for sets and verdict maps.
+    pub data: Vec<Kind>,
+    pub elements: Vec<Element>,
+}
+
+/// A key of a set, with what it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    pub key: Vec<Value>,
+    pub data: Data,
+    pub comment: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// The element of a set.
+    None,
+    Values(Vec<Value>),
+    Verdict(Verdict),
+    Other(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accept,
+    Drop,
+    Return,
+    Continue,
+    Jump(Box<str>),
+    Goto(Box<str>),
+}
+
+/// Statements in order, and the comment behind them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub statements: Vec<Statement>,
+    pub comment: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Match {
+        left: Expr,
+        operator: Operator,
+        right: Operand,
+    },
+    /// A verdict map.
+    Lookup {
+        key: Expr,
+        map: Elements,
+    },
+    Verdict(Verdict),
+    Nat {
+        nat: Nat,
+        /// `None` where the rule does not say it.
+        family: Option<Family>,
+        address: Option<Expr>,
+        port: Option<Expr>,
+    },
+    /// What stands behind `reject`, maybe nothing.
+    Reject(Box<str>),
+    /// `meta mark set`, `ct mark set`.
+    Mark {
+        field: Field,
+        value: Expr,
+    },
+    /// `add @SET { … }`, `update @SET { … }`: remembers, if what stands inside lets it.
+    Learn {
+        update: bool,
+        set: Box<str>,
+        key: Expr,
+        data: Option<Expr>,
+        inner: Vec<Statement>,
+    },
+    /// `limit`, `ct count`: passes while the client stays below (`over`: when it is above).
+    Limit {
+        over: bool,
+        text: Box<str>,
+    },
+    /// Decides nothing: `counter`, `log`.
+    Quiet(Box<str>),
+    Unknown(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nat {
+    Dnat,
+    Snat,
+    Masquerade,
+    Redirect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    Greater,
+    LessOrEqual,
+    GreaterOrEqual,
+    /// One of the bits is set.
+    In,
+}
+
+/// The right side of a match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// One value for each part of the left side.
+    Values(Vec<Value>),
+    Elements(Elements),
+    Unknown(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Elements {
+    Named(Box<str>),
+    Anonymous(Vec<Element>),
+}
+
+/// What a rule computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    Field(Field),
+    Constant(Vec<Value>, Kind),
+    Concat(Vec<Expr>),
+    /// `numgen`; the modulus is at least 1.
+    Numgen {
+        random: bool,
+        modulus: u32,
+        offset: u32,
+    },
+    /// The modulus is at least 1; without a seed the kernel draws one.
+    Jhash {
+        of: Box<Expr>,
+        modulus: u32,
+        seed: Option<u32>,
+        offset: u32,
+    },
+    Bits(Bits, Box<Expr>, Box<Expr>),
+    Map(Box<Expr>, Elements),
+    Unknown(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bits {
+    And,
+    Or,
+    Xor,
+}
+
+/// What a rule reads of a packet and its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `meta nfproto`
+    Family,
+    /// `meta l4proto`
+    Protocol,
+    /// `ip protocol`, `ip6 nexthdr`
+    NextHeader(Family),
+    InInterface,
+    OutInterface,
+    Mark,
+    ConnectionMark,
+    Source(Family),
+    Destination(Family),
+    /// `th sport` without a protocol.
+    SourcePort(Option<Protocol>),
+    Port(Option<Protocol>),
+    /// `fib daddr type`
+    DestinationType,
+    State,
+    Direction,
+    Status,
+    OriginalSource(Family),
+    OriginalDestination(Family),
+    OriginalSourcePort,
+    OriginalPort,
+}
+
+impl Field {
+    pub fn kind(self) -> Kind {
+        match self {
+            Field::Family => Kind::Family,
+            Field::Protocol | Field::NextHeader(_) => Kind::Protocol,
+            Field::InInterface | Field::OutInterface => Kind::Interface,
+            Field::Mark | Field::ConnectionMark => Kind::Mark,
+            Field::Source(_) | Field::Destination(_) | Field::OriginalSource(_) | Field::OriginalDestination(_) => {
+                Kind::Address
+            }
+            Field::SourcePort(_) | Field::Port(_) | Field::OriginalSourcePort | Field::OriginalPort => Kind::Number,
+            Field::DestinationType => Kind::AddressType,
+            Field::State => Kind::State,
+            Field::Direction => Kind::Direction,
+            Field::Status => Kind::Status,
+        }
+    }
+}
+
+/// What the values of a field, or of a part of a set, are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Family,
+    Protocol,
+    Interface,
+    Mark,
+    Address,
+    /// Ports, and the numbers of `numgen` and `jhash`.
+    Number,
+    AddressType,
+    /// Bits.
+    State,
+    Direction,
+    /// Bits.
+    Status,
+    Verdict,
+    Unknown,
+}
+
+/// The numbers that have names: include/uapi/linux/{netfilter,in,rtnetlink}.h, nf_conntrack_common.h.
+const WORDS: &[(Kind, &str, u32)] = &[
+    (Kind::Family, "ipv4", 2),
+    (Kind::Family, "ipv6", 10),
+    (Kind::Protocol, "icmp", 1),
+    (Kind::Protocol, "igmp", 2),
+    (Kind::Protocol, "tcp", 6),
+    (Kind::Protocol, "udp", 17),
+    (Kind::Protocol, "dccp", 33),
+    (Kind::Protocol, "gre", 47),
+    (Kind::Protocol, "esp", 50),
+    (Kind::Protocol, "ah", 51),
+    (Kind::Protocol, "ipv6-icmp", 58),
+    (Kind::Protocol, "icmpv6", 58),
+    (Kind::Protocol, "comp", 108),
+    (Kind::Protocol, "sctp", 132),
+    (Kind::Protocol, "udplite", 136),
+    (Kind::AddressType, "unspec", 0),
+    (Kind::AddressType, "unicast", 1),
+    (Kind::AddressType, "local", 2),
+    (Kind::AddressType, "broadcast", 3),
+    (Kind::AddressType, "anycast", 4),
+    (Kind::AddressType, "multicast", 5),
+    (Kind::AddressType, "blackhole", 6),
+    (Kind::AddressType, "unreachable", 7),
+    (Kind::AddressType, "prohibit", 8),
+    (Kind::State, "invalid", 1),
+    (Kind::State, "established", 2),
+    (Kind::State, "related", 4),
+    (Kind::State, "new", 8),
+    (Kind::State, "untracked", 64),
+    (Kind::Direction, "original", 0),
+    (Kind::Direction, "reply", 1),
+    (Kind::Status, "expected", 1),
+    (Kind::Status, "seen-reply", 2),
+    (Kind::Status, "assured", 4),
+    (Kind::Status, "confirmed", 8),
+    (Kind::Status, "snat", 16),
+    (Kind::Status, "dnat", 32),
+    (Kind::Status, "dying", 512),
+];
+
+impl Kind {
+    /// The number that a word stands for.
+    pub fn number(self, word: &str) -> Option<u32> {
+        WORDS.iter().find(|(kind, name, _)| *kind == self && *name == word).map(|(_, _, number)| *number)
+    }
+
+    /// The word for a number.
+    pub fn word(self, number: u32) -> Option<&'static str> {
+        WORDS.iter().find(|(kind, _, value)| *kind == self && *value == number).map(|(_, name, _)| *name)
+    }
+
+    pub fn is_bits(self) -> bool {
+        matches!(self, Kind::State | Kind::Status)
+    }
+
+    /// By nft's name for a type of data.
+    pub fn of_type(name: &str) -> Kind {
+        match name {
+            "nf_proto" => Kind::Family,
+            "ipv4_addr" | "ipv6_addr" => Kind::Address,
+            "inet_proto" => Kind::Protocol,
+            "inet_service" | "integer" => Kind::Number,
+            "ifname" => Kind::Interface,
+            "mark" => Kind::Mark,
+            "fib_addrtype" => Kind::AddressType,
+            "ct_state" => Kind::State,
+            "ct_dir" => Kind::Direction,
+            "ct_status" => Kind::Status,
+            "verdict" => Kind::Verdict,
+            _ => Kind::Unknown,
+        }
+    }
+
+    /// One value as nft writes it, without ranges.
+    pub fn value(self, word: &str) -> Value {
+        let other = || Value::Other(word.into());
+        match self {
+            Kind::Interface => match word.strip_suffix('*') {
+                // `\*` is a star.
+                Some(prefix) => match prefix.strip_suffix('\\') {
+                    Some(name) => Value::Name(format!("{name}*").into()),
+                    None => Value::NamePrefix(prefix.into()),
+                },
+                None => Value::Name(word.into()),
+            },
+            Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
+            Kind::Family
+            | Kind::Protocol
+            | Kind::Mark
+            | Kind::Number
+            | Kind::AddressType
+            | Kind::State
+            | Kind::Direction
+            | Kind::Status => match self.number(word).or_else(|| number(word)) {
+                Some(number) => Value::Number(number),
+                None => other(),
+            },
+            Kind::Verdict | Kind::Unknown => other(),
+        }
+    }
+}
+
+/// A decimal or hexadecimal number.
+pub fn number(word: &str) -> Option<u32> {
+    match word.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None if word.bytes().all(|byte| byte.is_ascii_digit()) => word.parse().ok(),
+        None => None,
+    }
+}
+
+/// One value, or a range of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    Number(u32),
+    /// From the first to the last.
+    Numbers(u32, u32),
+    Address(IpAddr),
+    Net(IpNet),
+    Addresses(IpAddr, IpAddr),
+    Name(Box<str>),
+    NamePrefix(Box<str>),
+    /// `*`: whatever no other element holds.
+    Rest,
+    Other(Box<str>),
+}
+
+/// A text that is not a ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// From 1.
+    pub line: Option<usize>,
+    pub message: String,
+}

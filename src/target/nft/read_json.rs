@@ -1,0 +1,285 @@
+//! libnftables JSON: what `nft -j list ruleset` prints, and commands as our own printer writes them.
+
+use serde_json::{Map, Value as Json};
+
+use super::dump::{
+    Base, Chain, ChainKind, Data, Dump, Element, HookPoint, Kind, ReadError, Rule, Set, Table, TableFamily, Value,
+    Verdict,
+};
+use super::read_rule::{expression, statement};
+
+/// Reads a whole document. What a rule holds that is not understood is kept as text; a document that is not a ruleset
+/// is an error.
+pub fn read(text: &str) -> Result<Dump, ReadError> {
+    let document: Json = serde_json::from_str(text)
+        .map_err(|error| ReadError { line: Some(error.line()), message: format!("not JSON: {error}") })?;
+    let objects = document.get("nftables").and_then(Json::as_array);
+    let objects = objects.ok_or_else(|| wrong("expected an object with the list `nftables`"))?;
+    let mut dump = Dump::default();
+    for object in objects {
+        let (word, inner) = only(object).ok_or_else(|| wrong("every object of the list has one member"))?;
+        match word {
+            "add" | "create" => {
+                let (kind, inner) = only(inner).ok_or_else(|| wrong(format!("`{word}` has one member")))?;
+                add(&mut dump, kind, inner)?;
+            }
+            "delete" | "destroy" | "flush" => remove(&mut dump, word, inner)?,
+            "insert" | "replace" | "rename" | "reset" => {
+                return Err(wrong(format!("cannot follow the command `{word}`")));
+            }
+            _ => add(&mut dump, word, inner)?,
+        }
+    }
+    Ok(dump)
+}
+
+fn wrong(message: impl Into<String>) -> ReadError {
+    ReadError { line: None, message: message.into() }
+}
+
+/// The only member of an object.
+pub fn only(object: &Json) -> Option<(&str, &Json)> {
+    let object = object.as_object().filter(|object| object.len() == 1)?;
+    object.iter().next().map(|(key, value)| (key.as_str(), value))
+}
+
+fn text<'a>(object: &'a Json, key: &str) -> Result<&'a str, ReadError> {
+    let text = object.get(key).and_then(Json::as_str);
+    text.ok_or_else(|| wrong(format!("expected the text `{key}` in {}", shown(object))))
+}
+
+/// The start of a value, for messages.
+fn shown(json: &Json) -> String {
+    json.to_string().chars().take(80).collect()
+}
+
+/// The table family of an object; `None` for those that see no IP packets.
+fn family(object: &Json) -> Result<Option<TableFamily>, ReadError> {
+    match text(object, "family")? {
+        "ip" => Ok(Some(TableFamily::Ip)),
+        "ip6" => Ok(Some(TableFamily::Ip6)),
+        "inet" => Ok(Some(TableFamily::Inet)),
+        "arp" | "bridge" | "netdev" => Ok(None),
+        other => Err(wrong(format!("no family is called `{other}`"))),
+    }
+}
+
+/// The table that an object belongs to.
+fn table<'a>(dump: &'a mut Dump, family: TableFamily, name: &str) -> Result<&'a mut Table, ReadError> {
+    let found = dump.tables.iter_mut().find(|table| table.family == family && table.name == name);
+    found.ok_or_else(|| wrong(format!("the table `{name}` is used before it is made")))
+}
+
+fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
+    if !matches!(kind, "table" | "chain" | "set" | "map" | "element" | "rule") {
+        // Named counters, limits and the like, and what nft says of itself: no part of a decision.
+        return Ok(());
+    }
+    let Some(family) = family(object)? else { return Ok(()) };
+    if kind == "table" {
+        let name = text(object, "name")?;
+        if table(dump, family, name).is_err() {
+            dump.tables.push(Table::new(family, name));
+        }
+        return Ok(());
+    }
+    let table = table(dump, family, text(object, "table")?)?;
+    match kind {
+        "chain" => {
+            table.add_chain(Chain { name: text(object, "name")?.to_owned(), base: base(object)?, rules: Vec::new() })
+        }
+        "set" | "map" => table.add_set(set(object)?),
+        "element" => {
+            let name = text(object, "name")?;
+            let set =
+                table.set_mut(name).ok_or_else(|| wrong(format!("the set `{name}` is used before it is made")))?;
+            let more = elements(object, &set.key, &set.data);
+            set.elements.extend(more);
+        }
+        _ => {
+            let name = text(object, "chain")?;
+            let chain = table.chain_mut(name);
+            let chain = chain.ok_or_else(|| wrong(format!("the chain `{name}` is used before it is made")))?;
+            let list = object.get("expr").and_then(Json::as_array);
+            let list = list.ok_or_else(|| wrong("a rule has the list `expr`"))?;
+            chain.rules.push(Rule { statements: list.iter().map(statement).collect(), comment: comment(object) });
+        }
+    }
+    Ok(())
+}
+
+fn remove(dump: &mut Dump, word: &str, inner: &Json) -> Result<(), ReadError> {
+    let (kind, object) = only(inner).ok_or_else(|| wrong(format!("`{word}` has one member")))?;
+    match (word, kind) {
+        ("flush", "ruleset") => dump.tables.clear(),
+        ("delete" | "destroy", "table") => {
+            let (family, name) = (family(object)?, text(object, "name")?);
+            dump.tables.retain(|table| Some(table.family) != family || table.name != name);
+        }
+        _ => return Err(wrong(format!("cannot follow the command `{word} {kind}`"))),
+    }
+    Ok(())
+}
+
+fn comment(object: &Json) -> Option<Box<str>> {
+    object.get("comment").and_then(Json::as_str).map(Into::into)
+}
+
+fn base(object: &Json) -> Result<Option<Base>, ReadError> {
+    if object.get("hook").is_none() {
+        return Ok(None);
+    }
+    let hook = match text(object, "hook")? {
+        "prerouting" => HookPoint::Prerouting,
+        "input" => HookPoint::Input,
+        "forward" => HookPoint::Forward,
+        "output" => HookPoint::Output,
+        "postrouting" => HookPoint::Postrouting,
+        "ingress" | "egress" => HookPoint::Ingress,
+        other => return Err(wrong(format!("no hook is called `{other}`"))),
+    };
+    let kind = match text(object, "type")? {
+        "nat" => ChainKind::Nat,
+        "filter" | "route" => ChainKind::Filter,
+        other => return Err(wrong(format!("no chain type is called `{other}`"))),
+    };
+    let priority = match object.get("prio") {
+        Some(Json::String(name)) => named_priority(name),
+        Some(number) => number.as_i64().and_then(|number| i32::try_from(number).ok()),
+        None => None,
+    };
+    let priority = priority.ok_or_else(|| wrong(format!("expected a priority in {}", shown(object))))?;
+    let drops = object.get("policy").and_then(Json::as_str) == Some("drop");
+    Ok(Some(Base { kind, hook, priority, drops }))
+}
+
+/// The numbers behind nft's names (include/uapi/linux/netfilter_ipv4.h).
+fn named_priority(name: &str) -> Option<i32> {
+    match name {
+        "raw" => Some(-300),
+        "mangle" => Some(-150),
+        "dstnat" => Some(-100),
+        "filter" => Some(0),
+        "security" => Some(50),
+        "srcnat" => Some(100),
+        _ => None,
+    }
+}
+
+fn set(object: &Json) -> Result<Set, ReadError> {
+    let key = object.get("type").map(kinds).unwrap_or_default();
+    let mut data = object.get("map").map(kinds).unwrap_or_default();
+    if data == [Kind::Verdict] {
+        data.clear();
+    }
+    let elements = elements(object, &key, &data);
+    Ok(Set { name: text(object, "name")?.to_owned(), key, data, elements })
+}
+
+/// A type: a name, names with dots between, a list of names, or `typeof` with an expression.
+pub fn kinds(json: &Json) -> Vec<Kind> {
+    match json {
+        Json::String(names) => names.split(" . ").map(Kind::of_type).collect(),
+        Json::Array(names) => names.iter().flat_map(kinds).collect(),
+        Json::Object(object) => {
+            object.get("typeof").map_or_else(|| vec![Kind::Unknown], |inner| expression(inner, Kind::Unknown).kinds())
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) => vec![Kind::Unknown],
+    }
+}
+
+fn elements(object: &Json, key: &[Kind], data: &[Kind]) -> Vec<Element> {
+    match object.get("elem") {
+        Some(Json::Array(list)) => {
+            list.iter().filter(|item| !expires(item)).map(|item| element(item, key, data)).collect()
+        }
+        Some(one) => vec![element(one, key, data)],
+        None => Vec::new(),
+    }
+}
+
+/// Whether an element is one that rules have put in for a while: a client that is remembered, which no walk meets.
+fn expires(item: &Json) -> bool {
+    let key = item.as_array().and_then(|pair| pair.first()).unwrap_or(item);
+    key.get("elem").is_some_and(|inner| inner.get("expires").is_some_and(Json::is_number))
+}
+
+/// An element of a set, or a pair of a key and its data.
+pub fn element(json: &Json, kinds: &[Kind], data: &[Kind]) -> Element {
+    let (left, right) = match json.as_array().map(Vec::as_slice) {
+        Some([left, right]) => (left, element_data(right, data)),
+        Some(_) | None => (json, Data::None),
+    };
+    let (key, comment) = match only(left) {
+        Some(("elem", inner)) => (inner.get("val").unwrap_or(inner), comment(inner)),
+        Some(_) | None => (left, None),
+    };
+    Element { key: values(key, kinds), data: right, comment }
+}
+
+fn element_data(json: &Json, kinds: &[Kind]) -> Data {
+    match verdict(json) {
+        Some(verdict) => Data::Verdict(verdict),
+        None => match json.is_object() || json.is_string() || json.is_number() {
+            true => Data::Values(values(json, kinds)),
+            false => Data::Other(json.to_string().into()),
+        },
+    }
+}
+
+/// A verdict, as a statement or as an element's data.
+pub fn verdict(json: &Json) -> Option<Verdict> {
+    let target = |inner: &Json| inner.get("target").and_then(Json::as_str).map(Box::from);
+    match only(json)? {
+        ("accept", _) => Some(Verdict::Accept),
+        ("drop", _) => Some(Verdict::Drop),
+        ("return", _) => Some(Verdict::Return),
+        ("continue", _) => Some(Verdict::Continue),
+        ("jump", inner) => target(inner).map(Verdict::Jump),
+        ("goto", inner) => target(inner).map(Verdict::Goto),
+        _ => None,
+    }
+}
+
+/// The values of a concatenation, or the one there is. Without kinds addresses and numbers are told by their looks.
+pub fn values(json: &Json, kinds: &[Kind]) -> Vec<Value> {
+    let mut kinds = kinds.iter().copied().chain(std::iter::repeat(Kind::Unknown));
+    let mut next = || kinds.next().unwrap_or(Kind::Unknown);
+    match only(json) {
+        Some(("concat", Json::Array(parts))) => parts.iter().map(|part| value(part, next())).collect(),
+        Some(_) | None => vec![value(json, next())],
+    }
+}
+
+/// One value or range. Lists are flags.
+pub fn value(json: &Json, kind: Kind) -> Value {
+    let other = || Value::Other(json.to_string().into());
+    match json {
+        Json::Number(number) => number.as_u64().and_then(|n| u32::try_from(n).ok()).map_or_else(other, Value::Number),
+        Json::String(word) if word == "*" && kind != Kind::Interface => Value::Rest,
+        Json::String(word) => match kind {
+            Kind::Unknown => word.parse().map_or_else(|_| Value::Other(word.as_str().into()), Value::Address),
+            kind => kind.value(word),
+        },
+        Json::Array(flags) if kind.is_bits() => {
+            let bits = flags.iter().map(|flag| flag.as_str().and_then(|word| kind.number(word)));
+            bits.sum::<Option<u32>>().map_or_else(other, Value::Number)
+        }
+        Json::Object(object) => ranged(object, kind).unwrap_or_else(other),
+        Json::Array(_) | Json::Null | Json::Bool(_) => other(),
+    }
+}
+
+fn ranged(object: &Map<String, Json>, kind: Kind) -> Option<Value> {
+    if let Some(prefix) = object.get("prefix") {
+        let address = prefix.get("addr")?.as_str()?.parse().ok()?;
+        let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;
+        return ipnet::IpNet::new(address, length).ok().map(Value::Net);
+    }
+    let [first, last] = &object.get("range")?.as_array()?[..] else { return None };
+    match (value(first, kind), value(last, kind)) {
+        (Value::Number(first), Value::Number(last)) => Some(Value::Numbers(first, last)),
+        (Value::Address(first), Value::Address(last)) => Some(Value::Addresses(first, last)),
+        _ => None,
+    }
+}

@@ -1,0 +1,279 @@
+//! From a dump of our own output back to the typed ruleset that was printed.
+
+use crate::dispatch::Hook;
+use crate::endpoint::PortRange;
+use crate::ir::{Family, Interface};
+use crate::statement::balance::Protocol;
+
+use super::dump::{
+    self, Base, ChainKind, Data, Dump, Elements, Expr, HookPoint, Kind, Nat, Operand, Operator, TableFamily,
+};
+use super::model::{
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, Name, NewPort, Numbers, PRIORITY, Pick, Reject,
+    Rule, Ruleset, Statement, Value, Verdict, VerdictMap,
+};
+
+impl Ruleset {
+    /// The ruleset that a dump is the print of; `None` for a dump of anything else.
+    ///
+    /// libnftables JSON has the elements of a map in an order of its own: those with `drop` last.
+    pub fn of_dump(dump: &Dump) -> Option<Ruleset> {
+        let [table] = &dump.tables[..] else { return None };
+        if table.family != TableFamily::Inet {
+            return None;
+        }
+        Some(Ruleset {
+            table: name(&table.name)?,
+            maps: table.sets().iter().map(|set| map(table, set)).collect::<Option<_>>()?,
+            chains: table.chains().iter().map(chain).collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn name(text: &str) -> Option<Name> {
+    Name::new(text).ok()
+}
+
+/// Absent, or one that can be written.
+fn comment(text: Option<&str>) -> Option<Option<Comment>> {
+    text.map_or(Some(None), |text| Comment::new(text).map(Some))
+}
+
+fn map(table: &dump::Table, set: &dump::Set) -> Option<VerdictMap> {
+    // The types alone do not tell a source from a destination: the rules that ask say it.
+    let rules = table.chains().iter().flat_map(|chain| &chain.rules);
+    let asks = |statement: &dump::Statement| match statement {
+        dump::Statement::Lookup { key, map: Elements::Named(name) } if **name == *set.name => fields(key),
+        _ => None,
+    };
+    let key = rules.flat_map(|rule| &rule.statements).find_map(asks)?;
+    let element = |one: &dump::Element| {
+        let key = one.key.iter().zip(&set.key).map(|(one, kind)| value(one, *kind)).collect::<Option<_>>()?;
+        let Data::Verdict(to) = &one.data else { return None };
+        Some(Element { key, verdict: verdict(to)?, comment: comment(one.comment.as_deref())? })
+    };
+    let elements: Vec<Element> = set.elements.iter().map(element).collect::<Option<_>>()?;
+    let interval = elements.iter().any(|element| element.key.iter().any(Value::is_range));
+    Some(VerdictMap { name: name(&set.name)?, key, interval, elements })
+}
+
+fn chain(chain: &dump::Chain) -> Option<Chain> {
+    let hook = match chain.base {
+        None => None,
+        Some(Base { kind: ChainKind::Nat, hook, priority: PRIORITY, drops: false }) => match hook {
+            HookPoint::Prerouting => Some(Hook::Prerouting),
+            HookPoint::Output => Some(Hook::Output),
+            HookPoint::Input | HookPoint::Forward | HookPoint::Postrouting | HookPoint::Ingress => return None,
+        },
+        Some(_) => return None,
+    };
+    let rule = |rule: &dump::Rule| {
+        let statements = rule.statements.iter().map(statement).collect::<Option<_>>()?;
+        Some(Rule { statements, comment: comment(rule.comment.as_deref())? })
+    };
+    Some(Chain { name: name(&chain.name)?, hook, rules: chain.rules.iter().map(rule).collect::<Option<_>>()? })
+}
+
+fn statement(one: &dump::Statement) -> Option<Statement> {
+    match one {
+        dump::Statement::Match { left: Expr::Field(from), operator, right } => {
+            let kind = from.kind();
+            let values = match right {
+                Operand::Values(list) => list.iter().map(|one| value(one, kind)).collect::<Option<_>>()?,
+                Operand::Elements(Elements::Anonymous(list)) => {
+                    list.iter().map(|one| value(single(&one.key)?, kind)).collect::<Option<_>>()?
+                }
+                Operand::Elements(Elements::Named(_)) | Operand::Unknown(_) => return None,
+            };
+            let negated = match operator {
+                Operator::Equal | Operator::In => false,
+                Operator::NotEqual => true,
+                Operator::Less | Operator::Greater | Operator::LessOrEqual | Operator::GreaterOrEqual => return None,
+            };
+            Some(Statement::Match { field: field(*from)?, negated, values })
+        }
+        dump::Statement::Lookup { key, map: Elements::Named(map) } => {
+            Some(Statement::Lookup { key: fields(key)?, map: name(map)? })
+        }
+        dump::Statement::Lookup { key, map: Elements::Anonymous(list) } => {
+            Some(Statement::Branch(choice(key, list, |data| {
+                let Data::Verdict(to) = data else { return None };
+                verdict(to)
+            })?))
+        }
+        dump::Statement::Verdict(one) => verdict(one).map(Statement::Verdict),
+        dump::Statement::Nat { nat: Nat::Dnat, family: Some(family), address: Some(address), port } => {
+            Some(Statement::Dnat { family: *family, to: destination(address, port.as_ref())? })
+        }
+        dump::Statement::Nat { nat: Nat::Redirect, family: None, address: None, port: Some(port) } => {
+            new_port(port).map(Statement::Redirect)
+        }
+        dump::Statement::Reject(with) => match &**with {
+            "with tcp reset" => Some(Statement::Reject(Reject::TcpReset)),
+            "with icmpx type port-unreachable" => Some(Statement::Reject(Reject::PortUnreachable)),
+            _ => None,
+        },
+        dump::Statement::Match { .. }
+        | dump::Statement::Nat { .. }
+        | dump::Statement::Mark { .. }
+        | dump::Statement::Learn { .. }
+        | dump::Statement::Limit { .. }
+        | dump::Statement::Quiet(_)
+        | dump::Statement::Unknown(_) => None,
+    }
+}
+
+fn single<T>(list: &[T]) -> Option<&T> {
+    match list {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+fn verdict(verdict: &dump::Verdict) -> Option<Verdict> {
+    match verdict {
+        dump::Verdict::Drop => Some(Verdict::Drop),
+        dump::Verdict::Return => Some(Verdict::Return),
+        dump::Verdict::Goto(chain) => name(chain).map(Verdict::Goto),
+        dump::Verdict::Accept | dump::Verdict::Continue | dump::Verdict::Jump(_) => None,
+    }
+}
+
+fn destination(address: &Expr, port: Option<&Expr>) -> Option<Destination> {
+    match (address, port) {
+        (Expr::Constant(list, _), port) => {
+            let dump::Value::Address(address) = single(list)? else { return None };
+            Some(Destination::One(*address, port.map_or(Some(NewPort::Kept), new_port)?))
+        }
+        (Expr::Map(key, Elements::Anonymous(list)), None) => {
+            let addresses = choice(key, list, |data| match data {
+                Data::Values(list) => match list[..] {
+                    [dump::Value::Address(address)] => Some(address),
+                    _ => None,
+                },
+                Data::None | Data::Verdict(_) | Data::Other(_) => None,
+            });
+            if let Some(choice) = addresses {
+                return Some(Destination::Addresses(choice));
+            }
+            let endpoints = choice(key, list, |data| match data {
+                Data::Values(list) => match list[..] {
+                    [dump::Value::Address(address), dump::Value::Number(port)] => {
+                        Some((address, port.try_into().ok()?))
+                    }
+                    _ => None,
+                },
+                Data::None | Data::Verdict(_) | Data::Other(_) => None,
+            });
+            endpoints.map(Destination::Endpoints)
+        }
+        _ => None,
+    }
+}
+
+fn new_port(port: &Expr) -> Option<NewPort> {
+    match port {
+        Expr::Constant(list, _) => match list[..] {
+            [dump::Value::Number(port)] => Some(NewPort::Fixed(port.try_into().ok()?)),
+            _ => None,
+        },
+        Expr::Map(key, Elements::Anonymous(list)) => {
+            let Expr::Field(from) = **key else { return None };
+            let pair = |one: &dump::Element| match (&one.key[..], &one.data) {
+                ([dump::Value::Number(old)], Data::Values(new)) => match new[..] {
+                    [dump::Value::Number(new)] => Some(((*old).try_into().ok()?, new.try_into().ok()?)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            Some(NewPort::Mapped { field: field(from)?, ports: list.iter().map(pair).collect::<Option<_>>()? })
+        }
+        _ => None,
+    }
+}
+
+fn choice<T>(key: &Expr, list: &[dump::Element], data: impl Fn(&Data) -> Option<T>) -> Option<Choice<T>> {
+    let pick = match key {
+        Expr::Numgen { random: true, modulus, offset: 0 } => Pick::Random { modulus: *modulus },
+        Expr::Numgen { random: false, modulus, offset: 0 } => Pick::InTurn { modulus: *modulus },
+        Expr::Jhash { of, modulus, seed: Some(seed), offset: 0 } => match **of {
+            Expr::Field(dump::Field::Source(family)) => Pick::SourceHash { family, modulus: *modulus, seed: *seed },
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let element = |one: &dump::Element| {
+        let numbers = match one.key[..] {
+            [dump::Value::Number(number)] => Numbers::one(number),
+            [dump::Value::Numbers(first, last)] => Numbers { first, last },
+            _ => return None,
+        };
+        Some((numbers, data(&one.data)?))
+    };
+    Some(Choice { pick, elements: list.iter().map(element).collect::<Option<_>>()? })
+}
+
+fn fields(key: &Expr) -> Option<Vec<Field>> {
+    let one = |part: &Expr| match part {
+        Expr::Field(one) => field(*one),
+        _ => None,
+    };
+    match key {
+        Expr::Concat(parts) => parts.iter().map(one).collect(),
+        other => Some(vec![one(other)?]),
+    }
+}
+
+fn field(field: dump::Field) -> Option<Field> {
+    match field {
+        dump::Field::Family => Some(Field::Family),
+        dump::Field::Protocol => Some(Field::Protocol),
+        dump::Field::InInterface => Some(Field::Interface),
+        dump::Field::Source(family) => Some(Field::Source(family)),
+        dump::Field::Destination(family) => Some(Field::Destination(family)),
+        dump::Field::Port(Some(protocol)) => Some(Field::Port(protocol)),
+        dump::Field::Port(None) => Some(Field::AnyPort),
+        dump::Field::DestinationType => Some(Field::DestinationType),
+        dump::Field::State => Some(Field::ConnectionState),
+        dump::Field::Direction => Some(Field::ConnectionDirection),
+        dump::Field::NextHeader(_)
+        | dump::Field::OutInterface
+        | dump::Field::Mark
+        | dump::Field::ConnectionMark
+        | dump::Field::SourcePort(_)
+        | dump::Field::Status
+        | dump::Field::OriginalSource(_)
+        | dump::Field::OriginalDestination(_)
+        | dump::Field::OriginalSourcePort
+        | dump::Field::OriginalPort => None,
+    }
+}
+
+fn value(value: &dump::Value, kind: Kind) -> Option<Value> {
+    match value {
+        dump::Value::Number(number) => match (kind, kind.word(*number)) {
+            (Kind::Family, Some("ipv4")) => Some(Value::Family(Family::V4)),
+            (Kind::Family, Some("ipv6")) => Some(Value::Family(Family::V6)),
+            (Kind::Protocol, Some(word)) => {
+                Protocol::ALL.into_iter().find(|one| one.name() == word).map(Value::Protocol)
+            }
+            (Kind::AddressType, Some("local")) => Some(Value::AddressType(AddressType::Local)),
+            (Kind::AddressType, Some("broadcast")) => Some(Value::AddressType(AddressType::Broadcast)),
+            (Kind::State, Some("invalid")) => Some(Value::Invalid),
+            (Kind::Direction, Some("reply")) => Some(Value::Reply),
+            (Kind::Number, _) => ports(*number, *number),
+            _ => None,
+        },
+        dump::Value::Numbers(first, last) => ports(*first, *last),
+        dump::Value::Address(address) => Some(Value::Address(*address)),
+        dump::Value::Net(net) => Some(Value::Net(*net)),
+        dump::Value::Addresses(first, last) => Some(Value::Addresses(*first, *last)),
+        dump::Value::Name(name) => Some(Value::Interface(Interface::Exact(name.to_string()))),
+        dump::Value::NamePrefix(prefix) => Some(Value::Interface(Interface::Prefix(prefix.to_string()))),
+        dump::Value::Rest | dump::Value::Other(_) => None,
+    }
+}
+
+fn ports(first: u32, last: u32) -> Option<Value> {
+    PortRange::new(first.try_into().ok()?, last.try_into().ok()?).map(Value::Ports)
+}
