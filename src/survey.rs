@@ -79,10 +79,12 @@ pub struct Answer {
     /// kept or shifted.
     pub actions: Vec<(Action, Share)>,
     pub horizon: Horizon,
-    /// Whether a hash of the source was asked for: then the answer holds for this very source alone, and the horizon says
-    /// how far the other tests go.
-    pub hashed: bool,
+    pub hashed: Hashed,
 }
+
+/// Who asked for a hash of the source first, where anyone did: then the answer holds for this very source alone, and the
+/// horizon says how far the other tests go. The number tells the askers of one party apart.
+pub type Hashed = Option<u64>;
 
 /// Who answers for packets.
 pub trait Survey {

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use foldhash::{HashSet, HashSetExt};
 use ipnet::IpNet;
-use num_bigint::BigUint;
 use num_traits::One;
 
 use crate::ir::hash::Hash6;
@@ -16,7 +16,7 @@ use crate::ir::share::Share;
 use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Answer, Horizon, Survey};
+use crate::survey::{Answer, Hashed, Horizon, Survey};
 use crate::trace::{Machine, Packet};
 
 /// A packet to which the two parties answer differently.
@@ -184,11 +184,11 @@ impl Survey for Reference<'_> {
                 }
             }
             if let Some(shares) = meaning::of_service(service, &connection, self.hash6) {
-                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)) && shares.len() == 1;
+                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
                 return Answer { actions: shares, horizon, hashed };
             }
         }
-        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: false }
+        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: None }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -204,7 +204,14 @@ pub fn validate(
     families: &[Family],
     tolerance: &Tolerance,
 ) -> Result<Coverage, Box<Difference>> {
-    let mut sweep = Sweep { reference, rules, tolerance, coverage: Coverage::default(), clients: Vec::new() };
+    let mut sweep = Sweep {
+        reference,
+        rules,
+        tolerance,
+        coverage: Coverage::default(),
+        clients: Vec::new(),
+        tried: HashSet::new(),
+    };
     let interfaces = representatives(reference.interfaces().into_iter().chain(rules.interfaces()));
     for &family in families {
         sweep.clients = clients(reference, family);
@@ -236,6 +243,9 @@ fn representatives(interfaces: impl Iterator<Item = Interface>) -> BTreeSet<Stri
     }
     names
 }
+
+/// Clients of a hash that are tried where all of its buckets were tried already, with another port or destination.
+const FEW_CLIENTS: usize = 7;
 
 /// What belongs to this machine.
 #[derive(Clone, Copy)]
@@ -309,6 +319,8 @@ struct Sweep<'a> {
     coverage: Coverage,
     /// Sources that between them have every bucket of every hash.
     clients: Vec<u128>,
+    /// Hashes of which every bucket was tried: by family and direction, and by the statement and the rule that ask.
+    tried: HashSet<(Family, bool, Hashed, Hashed)>,
 }
 
 impl Sweep<'_> {
@@ -362,15 +374,19 @@ impl Sweep<'_> {
         let mut at = Some(0);
         while let Some(source) = at.filter(|at| *at <= last(family)) {
             packet.source = address(family, source);
-            let (horizon, hashed) = self.compare(packet, machine)?;
+            let (horizon, wanted, found) = self.compare(packet, machine)?;
             all.join(horizon);
-            if hashed {
+            if wanted.is_some() || found.is_some() {
                 let end = horizon.source.unwrap_or(u128::MAX);
                 let from = self.clients.partition_point(|client| *client < source);
                 let to = self.clients.partition_point(|client| *client < end);
-                for index in from..to {
+                let out = packet.direction == Direction::Out;
+                let first = to > from && self.tried.insert((family, out, wanted, found));
+                let step = if first { 1 } else { ((to - from) / FEW_CLIENTS).max(1) };
+                for index in (from..to).step_by(step) {
                     packet.source = address(family, self.clients[index]);
-                    self.compare(packet, machine)?;
+                    let (own, ..) = self.compare(packet, machine)?;
+                    all.join(Horizon { source: None, ..own });
                 }
             }
             at = horizon.source;
@@ -378,7 +394,7 @@ impl Sweep<'_> {
         Ok(all)
     }
 
-    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, bool), Box<Difference>> {
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, Hashed, Hashed), Box<Difference>> {
         self.coverage.packets += 1;
         let wanted = self.reference.answer(packet, machine);
         let found = self.rules.answer(packet, machine);
@@ -399,7 +415,7 @@ impl Sweep<'_> {
                 && ahead(horizon.source, packet.source),
             "a horizon lies ahead: {horizon:?} of {packet}"
         );
-        Ok((horizon, wanted.hashed || found.hashed))
+        Ok((horizon, wanted.hashed, found.hashed))
     }
 }
 
@@ -410,11 +426,11 @@ fn agree(wanted: &[(Action, Share)], found: &[(Action, Share)], tolerance: &Tole
             wanted_action == action
                 && match tolerance {
                     Tolerance::Exact => wanted_share == share,
+                    // |a/b - c/d| <= n / 2^32, without bringing anything to lowest terms.
                     Tolerance::Rounded => {
-                        let (more, less) =
-                            if wanted_share > share { (wanted_share, share) } else { (share, wanted_share) };
-                        let decisions = BigUint::from(wanted.len());
-                        more - less <= Share::new(decisions, BigUint::one() << 32u32)
+                        let (one, other) = (wanted_share.numer() * share.denom(), share.numer() * wanted_share.denom());
+                        let apart = if one > other { one - other } else { other - one };
+                        (apart << 32u32) <= wanted_share.denom() * share.denom() * wanted.len()
                     }
                 }
         })

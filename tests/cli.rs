@@ -32,3 +32,5 @@ mod output;
 mod paths;
 #[path = "cli/terminal.rs"]
 mod terminal;
+#[path = "cli/trace.rs"]
+mod trace;

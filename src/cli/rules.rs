@@ -101,6 +101,16 @@ fn read<T>(text: &str, target: Target, family: Family, walk: impl FnOnce(&dyn Wa
             };
             Ok(walk(&iptables::Evaluator::new(&dump.map_err(shown)?, family)))
         }
-        Target::Nft | Target::NftJson => Err(vec![format!(" {} rules cannot be read yet", target.name())]),
+        Target::Nft | Target::NftJson => {
+            let dump = match target {
+                Target::Nft => nft::Dump::read_text(text),
+                Target::NftJson | Target::Iptables => nft::Dump::read_json(text),
+            };
+            let shown = |error: nft::ReadError| {
+                let line = error.line.map_or_else(String::new, |line| format!("{line}:"));
+                vec![format!("{line} {}", error.message)]
+            };
+            Ok(walk(&dump.map_err(shown)?))
+        }
     }
 }

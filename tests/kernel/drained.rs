@@ -71,7 +71,7 @@ fn statements_for_output_do_not_take_the_refusals_of_others() {
             &lab,
             &format!(
                 "balance tcp,udp,sctp {{vip, transit}}:80 -> b1 weight 0\n\
-                 balance tcp,udp,sctp *:1-65535 {from}output -> b2\n"
+                 balance tcp,udp,sctp *:1-8,11-65535 {from}output -> b2\n"
             ),
             &format!(
                 "tcp,udp,sctp client > LOCAL:80 TRANSIT:80 = refused

@@ -70,7 +70,7 @@ const DESTINATIONS: [&str; 14] = [
     "wide:",
 ];
 const LISTENED: [&str; 9] =
-    ["80", "80", "80,443", "443", "8000-8003", "8001", "8002-8081", "1-65535", "53,80-81,8000,8003,8080-8083,9000"];
+    ["80", "80", "80,443", "443", "8000-8003", "8001", "8002-8081", "11-65535", "53,80-81,8000,8003,8080-8083,9000"];
 const CLIENTS: [&str; 7] = ["near", "far", "not near", "some", "not some, far", "far, b1", "10.20.0.0/16"];
 const ARRIVALS: [&str; 6] = ["cl0", "cl1", "cl*", "not cl0", "cl0, be0", "not cl1, be0"];
 const ALGORITHMS: [&str; 5] = ["", "", " by random", " by round-robin", " by source-hash"];

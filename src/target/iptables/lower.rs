@@ -25,7 +25,8 @@ const MULTIPORT: usize = 15;
 
 /// Lowers a program. The error is everything that iptables cannot do of it.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
-    let errors = pending(config, "iptables");
+    let mut errors = pending(config, "iptables");
+    errors.extend(sinks_in_the_way(config, free_ports(config)));
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -376,11 +377,15 @@ struct Gate {
     nets: Vec<Negatable<IpNet>>,
 }
 
-/// Two ports, `discard` first, that no backend has: a backend's address may be one of this machine's own.
+/// Two ports, `discard` first, that no backend has: a backend's address may be one of this machine's own. Nor may a
+/// service that needs them listen there: a REDIRECT that changes nothing sets no DNAT status, which filter asks for.
 fn free_ports(config: &Config) -> [u16; 2] {
     let mut used = vec![false; 1 << 16];
     let mut mark = |first: u16, last: u16| used[usize::from(first)..=usize::from(last)].fill(true);
     for service in config.services() {
+        if needs_sinks(service) {
+            service.ports.iter().for_each(|ports| mark(ports.first(), ports.last()));
+        }
         for family in Family::ALL {
             let Some(Body::Balance(group)) = service.body(family) else { continue };
             for backend in &group.backends {
@@ -398,6 +403,28 @@ fn free_ports(config: &Config) -> [u16; 2] {
     // Distinct in every case, or what is rejected and what is dropped could not be told apart.
     let reject = free.next().unwrap_or(9);
     [reject, free.next().unwrap_or(if reject == 10 { 9 } else { 10 })]
+}
+
+/// Whether any connection of the service may be sent to a sink.
+fn needs_sinks(service: &Service) -> bool {
+    Family::ALL.into_iter().any(|family| !kept_out(service, family).is_empty())
+}
+
+/// LB019 for services that listen on the very port that is left for what they keep out.
+fn sinks_in_the_way(config: &Config, sinks: [u16; 2]) -> Vec<Diagnostic> {
+    let in_the_way = |service: &&Service| {
+        needs_sinks(service) && sinks.iter().any(|sink| service.ports.iter().any(|ports| ports.contains(*sink)))
+    };
+    let error = |service: &Service| {
+        Diagnostic::error(
+            Code::UnsupportedOnTarget,
+            service.loc,
+            "iptables needs two ports that no such service listens on, to reject or drop what is kept out",
+        )
+        .here("listens on every port that is left")
+        .help("leave two ports out, such as 9 and 10 (`1-8,11-65535`), or use the nft target")
+    };
+    config.services().iter().filter(in_the_way).map(error).collect()
 }
 
 fn same_but_ports(a: &Listener, b: &Listener) -> bool {
@@ -523,6 +550,10 @@ mod tests {
     use crate::source::Source;
 
     fn ports(text: &str) -> [u16; 2] {
+        free_ports(&config(text))
+    }
+
+    fn config(text: &str) -> Config {
         let mut program = Program::default();
         let id = program.sources.add(Source::new("t.lb", "t.lb", text));
         let (file, errors) = crate::file::parse(program.sources.get(id), id);
@@ -530,7 +561,7 @@ mod tests {
         let count = file.items.len();
         program.files.push(file);
         (0..count).for_each(|index| program.push_order(id, index));
-        free_ports(&crate::resolve::resolve(&program).expect("a right program"))
+        crate::resolve::resolve(&program).expect("a right program")
     }
 
     #[test]
@@ -539,5 +570,19 @@ mod tests {
         assert_eq!(ports("balance tcp 9001-9009 -> :1-9"), [10, 11]);
         assert_eq!(ports("balance tcp 8080 -> 10.77.0.1:9"), [10, 11]);
         assert_eq!(ports("balance tcp 1-65535 -> 10.77.0.1"), [9, 10]);
+        assert_eq!(ports("balance tcp 9 from 10.0.0.0/8 else drop -> 10.77.0.1"), [10, 11]);
+        assert_eq!(ports("balance tcp 1-8,11-65535 -> 10.77.0.1 weight 0"), [9, 10]);
+    }
+
+    #[test]
+    fn a_service_that_leaves_no_port_for_the_sinks_is_an_error() {
+        for (text, errors) in [
+            ("balance tcp 1-65535 from 10.0.0.0/8 else reject -> 10.77.0.1", 1),
+            ("balance tcp 1-65535 -> 10.77.0.1", 0),
+            ("balance tcp 1-10,12-65535 from 10.0.0.0/8 else drop -> 10.77.0.1", 1),
+        ] {
+            let config = config(text);
+            assert_eq!(sinks_in_the_way(&config, free_ports(&config)).len(), errors, "{text}");
+        }
     }
 }

@@ -87,7 +87,7 @@ pub fn statement() -> impl Strategy<Value = String> {
         1 => Just("[2001:db8::10]:"),
         1 => Just("{[::]/0}:"),
     ];
-    let ports = prop_oneof![3 => Just("80"), 1 => Just("80,443"), 1 => Just("80-90"), 1 => Just("85-91,443"), 2 => Just("8000-8003"), 1 => Just("1-65535")];
+    let ports = prop_oneof![3 => Just("80"), 1 => Just("80,443"), 1 => Just("80-90"), 1 => Just("85-91,443"), 2 => Just("8000-8003"), 1 => Just("11-65535")];
     let by = prop_oneof![
         4 => Just(""),
         1 => Just(" by round-robin"),

@@ -1,9 +1,9 @@
 //! What the tests on the way of a packet asked about it: how far their answers hold.
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::survey::Horizon;
+use crate::survey::{Hashed, Horizon};
 use crate::target::iptables::dump::{Net, Ports, Side};
 use crate::trace::Packet;
 
@@ -16,26 +16,26 @@ pub struct Asked {
     source: IpAddr,
     destination: IpAddr,
     horizon: Cell<Horizon>,
-    hashed: Cell<bool>,
+    hashed: Cell<Hashed>,
 }
 
 impl Asked {
     pub fn new(packet: &Packet) -> Asked {
         let Packet { source, destination, .. } = *packet;
-        Asked { source, destination, horizon: Cell::new(Horizon::FAR), hashed: Cell::new(false) }
+        Asked { source, destination, horizon: Cell::new(Horizon::FAR), hashed: Cell::new(None) }
     }
 
     pub fn horizon(&self) -> Horizon {
         self.horizon.get()
     }
 
-    pub fn hashed(&self) -> bool {
+    pub fn hashed(&self) -> Hashed {
         self.hashed.get()
     }
 
-    /// A hash of the source.
-    pub fn hash(&self) {
-        self.hashed.set(true);
+    /// A hash of the source, in a rule on this line of the text.
+    pub fn hash(&self, line: u32) {
+        self.hashed.set(self.hashed.get().or(Some(u64::from(line))));
     }
 
     /// Whether an address lies in a net.
@@ -64,19 +64,29 @@ impl Asked {
 
     /// What kind of address it is, apart from whether this machine has it.
     pub fn special(&self, side: Side, address: Option<IpAddr>) {
-        let net = |net: &str| net.parse::<ipnet::IpNet>().expect("a prefix");
-        let nets: &[&str] = match address {
-            Some(IpAddr::V4(_)) => &["127.0.0.0/8", "224.0.0.0/4"],
-            Some(IpAddr::V6(_)) => &["::1/128", "ff00::/8", "::/128"],
-            None => &[],
-        };
-        for prefix in nets.iter().map(|text| net(text)) {
-            self.range(side, address, prefix.network(), prefix.broadcast());
-        }
-        if let Some(IpAddr::V4(_)) = address {
-            for one in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST] {
-                self.range(side, address, one.into(), one.into());
+        match address {
+            Some(IpAddr::V4(_)) => {
+                let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+                for (first, last) in [
+                    (v4(0, 0, 0, 0), v4(0, 0, 0, 0)),
+                    (v4(127, 0, 0, 0), v4(127, 255, 255, 255)),
+                    (v4(224, 0, 0, 0), v4(239, 255, 255, 255)),
+                    (v4(255, 255, 255, 255), v4(255, 255, 255, 255)),
+                ] {
+                    self.range(side, address, first, last);
+                }
             }
+            Some(IpAddr::V6(_)) => {
+                let (multicast, last) = (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), Ipv6Addr::from(u128::MAX));
+                for (first, last) in [
+                    (Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+                    (Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+                    (multicast, last),
+                ] {
+                    self.range(side, address, first.into(), last.into());
+                }
+            }
+            None => {}
         }
     }
 

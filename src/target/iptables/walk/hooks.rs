@@ -61,7 +61,7 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         (input, output): (Place<'p>, Place<'p>),
         mut flows: Flows<'d>,
     ) -> Flows<'d> {
-        let at = At { packet: self.packet, machine: self.machine, input, output, asked: self.asked };
+        let at = At { packet: self.packet, machine: self.machine, input, output, asked: self.asked, line: 0 };
         for table in tables {
             flows = self.chain(*table, name, at, flows);
         }

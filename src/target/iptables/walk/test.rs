@@ -43,6 +43,8 @@ pub struct At<'p> {
     pub output: Place<'p>,
     /// Where it is noted what was asked, if anyone wants to know.
     pub asked: Option<&'p Asked>,
+    /// The line of the rule that is tested.
+    pub line: u32,
 }
 
 impl At<'_> {
@@ -58,6 +60,7 @@ pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
 
 /// `counters` are followed where one sequence is asked for; without them every counter is at any place.
 pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
+    let at = At { line: rule.line, ..at };
     let mut unsure = false;
     // `None` is not known. The first `false` ends the test.
     let mut header = [
@@ -220,12 +223,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
-            at.ask(Asked::hash);
+            at.ask(|asked| asked.hash(at.line));
             let node = kernel::cluster_node(packet.source, *total, *seed);
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
-            at.ask(Asked::hash);
+            at.ask(|asked| asked.hash(at.line));
             let header = bpf::Header::new(bpf::Shown {
                 protocol: packet.protocol,
                 source: flow.source,
