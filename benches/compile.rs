@@ -1,7 +1,9 @@
-//! How long `lbc compile` takes, against a bare write of the same bytes: `cargo bench --bench compile`.
+//! How long `lbc compile --no-validate` takes, against a bare write of the same bytes: `cargo bench --bench compile`.
 //!
-//! Both write to a file in the temporary directory, in turn; the medians and their ratio are printed, with the peak
-//! memory of the compiler's process. Ratios of one run can be compared, absolute times cannot.
+//! The bare write is measured twice: as a process that reads the bytes from a file and writes them in pieces of 64 KiB
+//! (`process`), as the compiler is one, and as the writes alone in a process that has the bytes already (`writes`). All go
+//! to a file in the temporary directory, in turn; the medians and their ratios are printed, with the compiler's peak
+//! memory. Ratios of one run can be compared, absolute times cannot.
 
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads and writes files")]
 
@@ -41,7 +43,7 @@ fn compile(input: &Path, output: &Path, target: &str) -> (Duration, i64) {
     // `wait4` below reaps it, for the memory that only it tells.
     #[allow(clippy::zombie_processes, reason = "waited for with wait4")]
     let child = Command::new(env!("CARGO_BIN_EXE_lbc"))
-        .args(["compile", "--target", target])
+        .args(["compile", "--no-validate", "--target", target])
         .arg(input)
         .stdout(Stdio::from(file))
         .spawn()
@@ -65,35 +67,65 @@ fn write(bytes: &[u8], output: &Path) -> Duration {
     start.elapsed()
 }
 
+/// A process that does nothing but to read the bytes and to write them.
+fn process(from: &Path, output: &Path) -> Duration {
+    let file = File::create(output).expect("a temporary file");
+    let start = Instant::now();
+    let itself = std::env::current_exe().expect("this program has a path");
+    let status = Command::new(itself).arg(COPY).arg(from).stdout(Stdio::from(file)).status();
+    assert!(status.is_ok_and(|status| status.success()), "the copy failed");
+    start.elapsed()
+}
+
+/// The argument that makes this program one that copies.
+const COPY: &str = "--copy-in-pieces";
+
+fn copy(from: &str) {
+    use std::os::fd::AsFd;
+    let bytes = std::fs::read(from).expect("the bytes");
+    let mut to = File::from(std::io::stdout().as_fd().try_clone_to_owned().expect("standard output"));
+    bytes.chunks(64 << 10).for_each(|piece| to.write_all(piece).expect("room for the output"));
+}
+
 fn median<T: Ord + Copy>(list: &mut [T]) -> T {
     list.sort_unstable();
     list[list.len() / 2]
 }
 
 fn main() {
+    if let [_, flag, from] = std::env::args().collect::<Vec<_>>().as_slice()
+        && flag == COPY
+    {
+        return copy(from);
+    }
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let (input, output) = (directory.path().join("in.lb"), directory.path().join("out"));
-    println!("| services x backends | target | in | out | compile | bare write | ratio | peak memory |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    let path = |name: &str| directory.path().join(name);
+    let (input, output, same) = (path("in.lb"), path("out"), path("same"));
+    println!("| services x backends | target | in | out | compile | process | ratio | writes | ratio | peak memory |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (services, backends) in [(1_000, 10), (10_000, 10), (1_000, 100)] {
         let text = program(services, backends);
         std::fs::write(&input, &text).expect("room for the input");
         for target in ["iptables", "nft", "nft-json"] {
-            let (mut times, mut writes, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+            let (mut times, mut processes, mut writes, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
             compile(&input, &output, target);
             let bytes = std::fs::read(&output).expect("the output");
+            std::fs::write(&same, &bytes).expect("room for a copy");
             for _ in 0..RUNS {
                 let (time, peak) = compile(&input, &output, target);
                 times.push(time);
                 memory.push(peak);
+                processes.push(process(&same, &output));
                 writes.push(write(&bytes, &output));
             }
-            let (time, bare) = (median(&mut times), median(&mut writes));
+            let (time, copied, bare) = (median(&mut times), median(&mut processes), median(&mut writes));
             println!(
-                "| {services} x {backends} | {target} | {:.1} MB | {:.1} MB | {:.1} ms | {:.1} ms | {:.1} | {} MB |",
+                "| {services} x {backends} | {target} | {:.1} MB | {:.1} MB | {:.1} ms | {:.1} ms | {:.1} | {:.1} ms | {:.1} | {} MB |",
                 text.len() as f64 / 1e6,
                 bytes.len() as f64 / 1e6,
                 time.as_secs_f64() * 1e3,
+                copied.as_secs_f64() * 1e3,
+                time.as_secs_f64() / copied.as_secs_f64(),
                 bare.as_secs_f64() * 1e3,
                 time.as_secs_f64() / bare.as_secs_f64(),
                 median(&mut memory) / 1024,
