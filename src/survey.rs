@@ -80,6 +80,8 @@ pub struct Answer {
     pub actions: Vec<(Action, Share)>,
     pub horizon: Horizon,
     pub hashed: Hashed,
+    /// The tests that were asked, as a measure of the work.
+    pub cost: u64,
 }
 
 /// Who asked for a hash of the source first, where anyone did: then the answer holds for this very source alone, and the

@@ -43,7 +43,20 @@ pub enum Tolerance {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     pub packets: u64,
+    /// The tests that were asked.
+    pub cost: u64,
 }
+
+/// Why a comparison ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Differs(Box<Difference>),
+    /// More than [`MAX_COST`] tests would have to be asked.
+    TooLarge,
+}
+
+/// The tests of one comparison: a few seconds.
+pub const MAX_COST: u64 = 30_000_000;
 
 /// The reference meaning as a party of the survey.
 pub struct Reference<'a> {
@@ -166,7 +179,9 @@ impl Survey for Reference<'_> {
             port: packet.port,
             direction: packet.direction.clone(),
         };
+        let mut cost = 1;
         for &index in &self.candidates[family as usize][stretch] {
+            cost += 1;
             let service = &self.config.services()[index as usize];
             if !service.protocols.contains(&packet.protocol) {
                 continue;
@@ -185,10 +200,10 @@ impl Survey for Reference<'_> {
             }
             if let Some(shares) = meaning::of_service(service, &connection, self.hash6) {
                 let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                return Answer { actions: shares, horizon, hashed };
+                return Answer { actions: shares, horizon, hashed, cost };
             }
         }
-        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: None }
+        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: None, cost }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -197,13 +212,13 @@ impl Survey for Reference<'_> {
     }
 }
 
-/// Compares the two for every packet of the families. The error is the first packet where they differ.
+/// Compares the two for every packet of the families. The error is the first packet where they differ, or that there is too much to compare.
 pub fn validate(
     reference: &Reference<'_>,
     rules: &dyn Survey,
     families: &[Family],
     tolerance: &Tolerance,
-) -> Result<Coverage, Box<Difference>> {
+) -> Result<Coverage, Stop> {
     let mut sweep = Sweep {
         reference,
         rules,
@@ -330,7 +345,7 @@ impl Sweep<'_> {
         protocol: Protocol,
         direction: &Direction,
         local: Local,
-    ) -> Result<(), Box<Difference>> {
+    ) -> Result<(), Stop> {
         let mut at = Some(0);
         while let Some(destination) = at.filter(|at| *at <= last(family)) {
             let destination_address = address(family, destination);
@@ -350,7 +365,7 @@ impl Sweep<'_> {
     }
 
     /// Every port at one destination. Returns the next destination.
-    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Option<u128>, Box<Difference>> {
+    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Option<u128>, Stop> {
         let mut destination = Horizon::FAR;
         let mut port = 1u32;
         while let Ok(number) = u16::try_from(port) {
@@ -368,7 +383,7 @@ impl Sweep<'_> {
     }
 
     /// Every source at one destination and port.
-    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Box<Difference>> {
+    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Stop> {
         let family = Family::of(packet.destination);
         let mut all = Horizon::FAR;
         let mut at = Some(0);
@@ -394,18 +409,22 @@ impl Sweep<'_> {
         Ok(all)
     }
 
-    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, Hashed, Hashed), Box<Difference>> {
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, Hashed, Hashed), Stop> {
         self.coverage.packets += 1;
+        if self.coverage.cost > MAX_COST {
+            return Err(Stop::TooLarge);
+        }
         let wanted = self.reference.answer(packet, machine);
         let found = self.rules.answer(packet, machine);
         if !agree(&wanted.actions, &found.actions, self.tolerance) {
-            return Err(Box::new(Difference {
+            return Err(Stop::Differs(Box::new(Difference {
                 packet: packet.clone(),
                 machine: machine.clone(),
                 wanted: wanted.actions,
                 found: found.actions,
-            }));
+            })));
         }
+        self.coverage.cost += wanted.cost + found.cost;
         let mut horizon = wanted.horizon;
         horizon.join(found.horizon);
         let ahead = |next: Option<u128>, at: IpAddr| next.is_none_or(|next| next > number(at));

@@ -102,7 +102,7 @@ impl Compile {
         let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         if !self.no_validate {
-            rules.prove(&config)?;
+            rules.prove(global, &config)?;
         }
         if let Some(warning) = self.nothing_comes_out(used) {
             warn(global, warning)?;
@@ -215,7 +215,7 @@ impl Rules {
     /// Reads the rules back from text and holds them against the meaning, for every packet.
     ///
     /// A script holds the same chains as restore text, which is what is proven of it; so is text without its jumps.
-    fn prove(&self, config: &Config) -> Result<(), Failure> {
+    fn prove(&self, global: &Global, config: &Config) -> Result<(), Failure> {
         let flaw = match self {
             Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
                 let mut text = Vec::new();
@@ -227,6 +227,9 @@ impl Rules {
         };
         match flaw {
             None => Ok(()),
+            Some(Flaw::TooLarge) => {
+                warn(global, "the program is too large for the whole proof that the rules do what it means")
+            }
             Some(flaw) => Err(Failure { messages: not_proven(&flaw) }),
         }
     }
@@ -247,6 +250,7 @@ fn not_proven(flaw: &Flaw) -> Vec<String> {
     };
     let mut messages = match flaw {
         Flaw::Unreadable(why) => vec![format!("internal error: the rules cannot be read back: {why}")],
+        Flaw::TooLarge => Vec::new(),
         Flaw::Differs(difference) => vec![
             format!("internal error: the rules do not do what the program means, for `{}`", difference.packet),
             format!("the program means: {}", list(&difference.wanted)),

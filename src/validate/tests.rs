@@ -16,7 +16,7 @@ fn config(text: &str) -> Config {
     crate::resolve::resolve(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
 }
 
-fn compare(program: &str, rules: &str) -> Result<Coverage, Box<Difference>> {
+fn compare(program: &str, rules: &str) -> Result<Coverage, Stop> {
     let (program, rules) = (config(program), config(rules));
     let reference = Reference::new(&program, Hash6::Jhash);
     validate(&reference, &Reference::new(&rules, Hash6::Jhash), &Family::ALL, &Tolerance::Exact)

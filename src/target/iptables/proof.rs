@@ -2,7 +2,7 @@
 
 use crate::ir::hash::Hash6;
 use crate::ir::{Config, Family};
-use crate::validate::{Coverage, Difference, Reference, Tolerance, validate};
+use crate::validate::{Coverage, Difference, Reference, Stop, Tolerance, validate};
 
 use super::{Evaluator, Families, read};
 
@@ -12,6 +12,8 @@ pub enum Flaw {
     /// It cannot be read back.
     Unreadable(String),
     Differs(Box<Difference>),
+    /// Nothing was found so far, and there is too much to compare.
+    TooLarge,
 }
 
 /// Reads restore text back and holds it against the meaning, for every packet of the families that it is for.
@@ -29,8 +31,12 @@ pub fn prove(config: &Config, text: &str, families: Families) -> Result<Coverage
     };
     for &family in families {
         let rules = Evaluator::new(&dump, family);
-        coverage.packets +=
-            validate(&reference, &rules, &[family], &Tolerance::Rounded).map_err(Flaw::Differs)?.packets;
+        let own = validate(&reference, &rules, &[family], &Tolerance::Rounded).map_err(|stop| match stop {
+            Stop::Differs(difference) => Flaw::Differs(difference),
+            Stop::TooLarge => Flaw::TooLarge,
+        })?;
+        coverage.packets += own.packets;
+        coverage.cost += own.cost;
     }
     Ok(coverage)
 }

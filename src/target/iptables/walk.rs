@@ -106,6 +106,7 @@ impl Survey for Evaluator<'_> {
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.go();
+        let cost = 1 + run.tests;
         let mut actions: Vec<(Action, Part)> = Vec::with_capacity(run.outcomes.len());
         for (end, part) in run.outcomes.into_iter().filter(|(_, part)| !part.is_zero()) {
             match actions.iter_mut().find(|(action, _)| *action == end.action) {
@@ -115,7 +116,7 @@ impl Survey for Evaluator<'_> {
         }
         actions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        survey::Answer { actions, horizon: asked.horizon(), hashed: asked.hashed() }
+        survey::Answer { actions, horizon: asked.horizon(), hashed: asked.hashed(), cost }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
