@@ -72,6 +72,30 @@ fn nearer(old: &mut Option<u128>, new: Option<u128>) {
     };
 }
 
+/// What else of a packet some test asked about: of what no test asked, every other value gives the same answer.
+///
+/// The direction is not among them: it decides where the walk starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facets {
+    pub protocol: bool,
+    /// The name of the interface that the packet arrives on.
+    pub interface: bool,
+    /// Which addresses are this machine's.
+    pub local: bool,
+}
+
+impl Facets {
+    pub const NONE: Facets = Facets { protocol: false, interface: false, local: false };
+    pub const ALL: Facets = Facets { protocol: true, interface: true, local: true };
+
+    /// Whatever either asked about.
+    pub fn join(&mut self, other: Facets) {
+        self.protocol |= other.protocol;
+        self.interface |= other.interface;
+        self.local |= other.local;
+    }
+}
+
 /// An answer, and how far it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -79,6 +103,7 @@ pub struct Answer {
     /// kept or shifted.
     pub actions: Vec<(Action, Share)>,
     pub horizon: Horizon,
+    pub facets: Facets,
     pub hashed: Hashed,
     /// The tests that were asked, as a measure of the work.
     pub cost: u64,
@@ -89,7 +114,7 @@ pub struct Answer {
 pub type Hashed = Option<u64>;
 
 /// Who answers for packets.
-pub trait Survey {
+pub trait Survey: Sync {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer;
 
     /// The interfaces that tests name: exact names, and prefixes.

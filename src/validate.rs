@@ -4,20 +4,23 @@
 //! text. Both say how far their answer holds ([`survey`](crate::survey)), so that a rule that matches too much is seen
 //! as surely as one that matches too little.
 
+mod reference;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::{HashSet, HashSetExt};
-use ipnet::IpNet;
-use num_traits::One;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::ir::hash::Hash6;
 use crate::ir::share::Share;
-use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
-use crate::meaning::{self, Action, Connection, Direction};
+use crate::ir::{Family, Interface};
+use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Answer, Hashed, Horizon, Survey};
+use crate::survey::{Facets, Hashed, Horizon, Survey};
 use crate::trace::{Machine, Packet};
+
+pub use reference::Reference;
 
 /// A packet to which the two parties answer differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,21 +61,6 @@ pub enum Stop {
 /// The tests of one comparison: a few seconds.
 pub const MAX_COST: u64 = 30_000_000;
 
-/// The reference meaning as a party of the survey.
-pub struct Reference<'a> {
-    config: &'a Config,
-    hash6: Hash6,
-    /// The first addresses of stretches that no destination of the program cuts, ascending, by family.
-    starts: [Vec<u128>; 2],
-    /// For each stretch the services that may match its destinations, in order.
-    candidates: [Vec<Vec<u32>>; 2],
-}
-
-/// The first and the last address of a prefix, in host order.
-fn range(net: IpNet) -> (u128, u128) {
-    (number(net.network()), number(net.broadcast()))
-}
-
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(address) => u128::from(u32::from(address)),
@@ -95,123 +83,6 @@ fn last(family: Family) -> u128 {
     }
 }
 
-/// Stretches that the rules on loopback, multicast and broadcast cut.
-fn special(family: Family) -> Vec<(u128, u128)> {
-    let nets: &[&str] = match family {
-        Family::V4 => &["0.0.0.0/32", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"],
-        Family::V6 => &["::1/128", "ff00::/8"],
-    };
-    nets.iter().map(|net| range(net.parse().expect("a prefix"))).collect()
-}
-
-impl<'a> Reference<'a> {
-    pub fn new(config: &'a Config, hash6: Hash6) -> Reference<'a> {
-        let mut reference = Reference { config, hash6, starts: Default::default(), candidates: Default::default() };
-        for family in Family::ALL {
-            reference.cut(family);
-        }
-        reference
-    }
-
-    fn cut(&mut self, family: Family) {
-        let services = self.config.services();
-        let broad = |service: &Service| {
-            service.destinations.iter().any(|wanted| matches!(wanted, Destination::Local | Destination::Any))
-        };
-        let mut starts = BTreeSet::from([0]);
-        let mut ranges: Vec<(u128, u128, u32)> = Vec::new();
-        for (index, service) in (0u32..).zip(services).filter(|(_, service)| service.body(family).is_some()) {
-            for wanted in service.destinations(family) {
-                if let Destination::Prefix(net) = wanted {
-                    let (first, end) = range(net);
-                    ranges.push((first, end, index));
-                    starts.insert(first);
-                    starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
-                }
-            }
-        }
-        for (first, end) in special(family) {
-            starts.insert(first);
-            starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
-        }
-        let starts: Vec<u128> = starts.into_iter().collect();
-        let everywhere = (0u32..).zip(services).filter(|(_, s)| s.body(family).is_some() && broad(s));
-        let everywhere: Vec<u32> = everywhere.map(|(index, _)| index).collect();
-        let mut candidates = vec![everywhere; starts.len()];
-        for (first, end, index) in ranges {
-            let from = starts.partition_point(|start| *start < first);
-            let to = starts.partition_point(|start| *start <= end);
-            candidates[from..to].iter_mut().for_each(|list| list.push(index));
-        }
-        for list in &mut candidates {
-            list.sort_unstable();
-            list.dedup();
-        }
-        self.starts[family as usize] = starts;
-        self.candidates[family as usize] = candidates;
-    }
-
-    /// The source hashes of the program.
-    fn hashes(&self) -> Vec<crate::ir::hash::SourceHash> {
-        let mut list = Vec::new();
-        for service in self.config.services() {
-            if let Algorithm::SourceHash(hash) = service.algorithm
-                && !list.contains(&hash)
-            {
-                list.push(hash);
-            }
-        }
-        list
-    }
-}
-
-impl Survey for Reference<'_> {
-    fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        let family = Family::of(packet.destination);
-        let (destination, source) = (number(packet.destination), number(packet.source));
-        let starts = &self.starts[family as usize];
-        let stretch = starts.partition_point(|start| *start <= destination) - 1;
-        let mut horizon = Horizon { destination: starts.get(stretch + 1).copied(), ..Horizon::FAR };
-        let connection = Connection {
-            protocol: packet.protocol,
-            source: packet.source,
-            destination: packet.destination,
-            port: packet.port,
-            direction: packet.direction.clone(),
-        };
-        let mut cost = 1;
-        for &index in &self.candidates[family as usize][stretch] {
-            cost += 1;
-            let service = &self.config.services()[index as usize];
-            if !service.protocols.contains(&packet.protocol) {
-                continue;
-            }
-            for ports in &service.ports {
-                horizon.ask_port(packet.port, ports.first(), ports.last());
-            }
-            if !meaning::listens(service, &connection, &machine.local) {
-                continue;
-            }
-            if let Some(from) = &service.from {
-                for &net in from.nets.get(family) {
-                    let (first, end) = range(net);
-                    horizon.ask_source(source, first, end);
-                }
-            }
-            if let Some(shares) = meaning::of_service(service, &connection, self.hash6) {
-                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                return Answer { actions: shares, horizon, hashed, cost };
-            }
-        }
-        Answer { actions: vec![(Action::Pass, Share::one())], horizon, hashed: None, cost }
-    }
-
-    fn interfaces(&self) -> Vec<Interface> {
-        let all = self.config.services().iter().filter_map(|service| service.on.as_ref());
-        all.flat_map(|on| on.interfaces.iter().cloned()).collect()
-    }
-}
-
 /// Compares the two for every packet of the families. The error is the first packet where they differ, or that there is too much to compare.
 pub fn validate(
     reference: &Reference<'_>,
@@ -219,26 +90,62 @@ pub fn validate(
     families: &[Family],
     tolerance: &Tolerance,
 ) -> Result<Coverage, Stop> {
-    let mut sweep = Sweep {
-        reference,
-        rules,
-        tolerance,
-        coverage: Coverage::default(),
-        clients: Vec::new(),
-        tried: HashSet::new(),
-    };
     let interfaces = representatives(reference.interfaces().into_iter().chain(rules.interfaces()));
+    let directions: Vec<Direction> = interfaces.into_iter().map(Direction::In).chain([Direction::Out]).collect();
+    let cost = AtomicU64::new(0);
+    let mut coverage = Coverage::default();
     for &family in families {
-        sweep.clients = clients(reference, family);
-        for protocol in Protocol::ALL {
-            for direction in interfaces.iter().cloned().map(Direction::In).chain([Direction::Out]) {
-                for local in [Local::Nothing, Local::Destination, Local::Everything] {
-                    sweep.destinations(family, protocol, &direction, local)?;
-                }
-            }
+        let clients = clients(reference, family);
+        let sweep = |(first, end)| {
+            let mut sweep = Sweep {
+                reference,
+                rules,
+                tolerance,
+                family,
+                coverage: Coverage::default(),
+                cost: &cost,
+                unpaid: 0,
+                clients: &clients,
+                tried: HashSet::new(),
+            };
+            let (arriving, leaving) = directions.split_at(directions.len() - 1);
+            sweep.destinations(arriving, first, end)?;
+            sweep.destinations(leaving, first, end)?;
+            Ok(sweep.coverage)
+        };
+        let parts = parts(reference.starts(family), last(family));
+        let results: Vec<Result<Coverage, Stop>> = match parts.as_slice() {
+            [only] => vec![sweep(*only)],
+            parts => std::thread::scope(|scope| {
+                let threads: Vec<_> = parts.iter().map(|&part| scope.spawn(move || sweep(part))).collect();
+                threads.into_iter().map(|thread| thread.join().expect("a sweep does not panic")).collect()
+            }),
+        };
+        // A difference says more than that there was too much to look for others.
+        let differs = |result: &&Result<Coverage, Stop>| matches!(result, Err(Stop::Differs(_)));
+        if let Some(Err(stop)) = results.iter().find(differs) {
+            return Err(stop.clone());
+        }
+        for result in results {
+            let part = result?;
+            coverage.packets += part.packets;
+            coverage.cost += part.cost;
         }
     }
-    Ok(sweep.coverage)
+    Ok(coverage)
+}
+
+/// Threads of one comparison.
+const THREADS: usize = 2;
+
+/// Fewer stretches of destinations are not worth a thread.
+const MIN_STRETCHES: usize = 256;
+
+/// Cuts the destinations into parts with as many stretches each; both ends are included.
+fn parts(starts: &[u128], last: u128) -> Vec<(u128, u128)> {
+    let count = if starts.len() < MIN_STRETCHES { 1 } else { THREADS };
+    let start = |part: usize| starts[part * starts.len() / count];
+    (0..count).map(|part| (start(part), if part + 1 < count { start(part + 1) - 1 } else { last })).collect()
 }
 
 /// Names of interfaces such that every test answers for each as for one of these.
@@ -273,30 +180,41 @@ enum Local {
 }
 
 impl Local {
+    const ALL: [Local; 3] = [Local::Nothing, Local::Destination, Local::Everything];
+
     fn machine(self, destination: IpAddr) -> Machine {
-        // No machine has a multicast address.
-        const UNICAST: [&str; 11] = [
-            "0.0.0.0/1",
-            "128.0.0.0/2",
-            "192.0.0.0/3",
-            "::/1",
-            "8000::/2",
-            "c000::/3",
-            "e000::/4",
-            "f000::/5",
-            "f800::/6",
-            "fc00::/7",
-            "fe00::/8",
-        ];
         let local = match self {
             Local::Nothing => Vec::new(),
             Local::Destination if destination.is_multicast() => Vec::new(),
             Local::Destination => vec![destination.into()],
-            Local::Everything => UNICAST.iter().map(|net| net.parse().expect("a prefix")).collect(),
+            Local::Everything => UNICAST.to_vec(),
         };
         Machine { local }
     }
 }
+
+/// No machine has a multicast address.
+const UNICAST: [IpNet; 11] = {
+    const fn v4(first: u8, length: u8) -> IpNet {
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(first, 0, 0, 0), length))
+    }
+    const fn v6(first: u16, length: u8) -> IpNet {
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length))
+    }
+    [
+        v4(0, 1),
+        v4(128, 2),
+        v4(192, 3),
+        v6(0, 1),
+        v6(0x8000, 2),
+        v6(0xc000, 3),
+        v6(0xe000, 4),
+        v6(0xf000, 5),
+        v6(0xf800, 6),
+        v6(0xfc00, 7),
+        v6(0xfe00, 8),
+    ]
+};
 
 /// For each source hash of the program, a client for every bucket.
 fn clients(reference: &Reference<'_>, family: Family) -> Vec<u128> {
@@ -311,7 +229,7 @@ fn clients(reference: &Reference<'_>, family: Family) -> Vec<u128> {
                 Family::V4 => nth.wrapping_mul(2_654_435_761) & u128::from(u32::MAX),
                 Family::V6 => nth.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
             };
-            let bucket = hash.bucket(address(family, client), reference.hash6) as usize;
+            let bucket = hash.bucket(address(family, client), reference.hash6()) as usize;
             if found[bucket].is_none() {
                 found[bucket] = Some(client);
                 missing -= 1;
@@ -331,89 +249,149 @@ struct Sweep<'a> {
     reference: &'a Reference<'a>,
     rules: &'a dyn Survey,
     tolerance: &'a Tolerance,
+    family: Family,
     coverage: Coverage,
-    /// Sources that between them have every bucket of every hash.
-    clients: Vec<u128>,
-    /// Hashes of which every bucket was tried: by family and direction, and by the statement and the rule that ask.
-    tried: HashSet<(Family, bool, Hashed, Hashed)>,
+    /// Of all sweeps of this comparison.
+    cost: &'a AtomicU64,
+    /// What was not added to `cost` yet.
+    unpaid: u64,
+    /// Sources that between them have every bucket of every hash, ascending.
+    clients: &'a [u128],
+    /// Hashes of which every bucket was tried: by direction, and by the statement and the rule that ask.
+    tried: HashSet<(bool, Hashed, Hashed)>,
+}
+
+/// What questions have in common: how far all their answers hold.
+struct Reach {
+    horizon: Horizon,
+    facets: Facets,
+    /// Whether anything is translated, so that the port counts.
+    translates: bool,
+}
+
+impl Reach {
+    const FAR: Reach = Reach { horizon: Horizon::FAR, facets: Facets::NONE, translates: false };
+
+    fn join(&mut self, other: Reach) {
+        self.horizon.join(other.horizon);
+        self.facets.join(other.facets);
+        self.translates |= other.translates;
+    }
 }
 
 impl Sweep<'_> {
-    fn destinations(
-        &mut self,
-        family: Family,
-        protocol: Protocol,
-        direction: &Direction,
-        local: Local,
-    ) -> Result<(), Stop> {
-        let mut at = Some(0);
-        while let Some(destination) = at.filter(|at| *at <= last(family)) {
-            let destination_address = address(family, destination);
-            let machine = local.machine(destination_address);
-            let mut packet = Packet {
-                protocol,
-                source: address(family, 0),
-                source_port: None,
-                destination: destination_address,
-                port: 1,
-                direction: direction.clone(),
-            };
-            let next = self.ports(&mut packet, &machine)?;
-            at = next;
+    /// Every destination from `first` to `end`, for packets that come alike but for the interface.
+    fn destinations(&mut self, directions: &[Direction], first: u128, end: u128) -> Result<(), Stop> {
+        let mut packet = Packet {
+            protocol: Protocol::Tcp,
+            source: address(self.family, 0),
+            source_port: None,
+            destination: address(self.family, first),
+            port: 1,
+            direction: directions[0].clone(),
+        };
+        let mut at = Some(first);
+        while let Some(destination) = at.filter(|at| *at <= end) {
+            packet.destination = address(self.family, destination);
+            at = self.destination(&mut packet, directions)?.destination;
         }
         Ok(())
     }
 
-    /// Every port at one destination. Returns the next destination.
-    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Option<u128>, Stop> {
-        let mut destination = Horizon::FAR;
-        let mut port = 1u32;
-        while let Ok(number) = u16::try_from(port) {
-            packet.port = number;
-            let horizon = self.sources(packet, machine)?;
-            destination.join(Horizon { destination: horizon.destination, ..Horizon::FAR });
-            if horizon.port > port + 1 {
-                // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
-                packet.port = (horizon.port - 1) as u16;
-                destination.join(Horizon { port: 65_536, source: None, ..self.sources(packet, machine)? });
+    /// Everything else at one destination: the first value of what no test asked about stands for all of them.
+    fn destination(&mut self, packet: &mut Packet, directions: &[Direction]) -> Result<Horizon, Stop> {
+        let mut all = Reach::FAR;
+        for protocol in Protocol::ALL {
+            packet.protocol = protocol;
+            let one = self.interfaces(packet, directions)?;
+            let goes_on = one.facets.protocol;
+            all.join(one);
+            if !goes_on {
+                break;
             }
-            port = horizon.port;
         }
-        Ok(destination.destination)
+        Ok(all.horizon)
     }
 
-    /// Every source at one destination and port.
-    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Stop> {
-        let family = Family::of(packet.destination);
-        let mut all = Horizon::FAR;
-        let mut at = Some(0);
-        while let Some(source) = at.filter(|at| *at <= last(family)) {
-            packet.source = address(family, source);
-            let (horizon, wanted, found) = self.compare(packet, machine)?;
-            all.join(horizon);
-            if wanted.is_some() || found.is_some() {
-                let end = horizon.source.unwrap_or(u128::MAX);
-                let from = self.clients.partition_point(|client| *client < source);
-                let to = self.clients.partition_point(|client| *client < end);
-                let out = packet.direction == Direction::Out;
-                let first = to > from && self.tried.insert((family, out, wanted, found));
-                let step = if first { 1 } else { ((to - from) / FEW_CLIENTS).max(1) };
-                for index in (from..to).step_by(step) {
-                    packet.source = address(family, self.clients[index]);
-                    let (own, ..) = self.compare(packet, machine)?;
-                    all.join(Horizon { source: None, ..own });
-                }
+    fn interfaces(&mut self, packet: &mut Packet, directions: &[Direction]) -> Result<Reach, Stop> {
+        let mut all = Reach::FAR;
+        for direction in directions {
+            if packet.direction != *direction {
+                packet.direction = direction.clone();
             }
-            at = horizon.source;
+            let one = self.machines(packet)?;
+            let goes_on = one.facets.interface;
+            all.join(one);
+            if !goes_on {
+                break;
+            }
         }
         Ok(all)
     }
 
-    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, Hashed, Hashed), Stop> {
-        self.coverage.packets += 1;
-        if self.coverage.cost > MAX_COST {
-            return Err(Stop::TooLarge);
+    fn machines(&mut self, packet: &mut Packet) -> Result<Reach, Stop> {
+        let mut all = Reach::FAR;
+        for local in Local::ALL {
+            let one = self.ports(packet, &local.machine(packet.destination))?;
+            let goes_on = one.facets.local;
+            all.join(one);
+            if !goes_on {
+                break;
+            }
         }
+        Ok(all)
+    }
+
+    /// Every port at one destination.
+    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Reach, Stop> {
+        let mut all = Reach::FAR;
+        let mut port = 1u32;
+        while let Ok(number) = u16::try_from(port) {
+            packet.port = number;
+            let mut one = self.sources(packet, machine)?;
+            let next = std::mem::replace(&mut one.horizon.port, Horizon::FAR.port);
+            if one.translates && next > port + 1 {
+                // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
+                packet.port = (next - 1) as u16;
+                let mut other = self.sources(packet, machine)?;
+                other.horizon.port = Horizon::FAR.port;
+                all.join(other);
+            }
+            all.join(one);
+            port = next;
+        }
+        Ok(all)
+    }
+
+    /// Every source at one destination and port. The horizon is that of the destination and the port.
+    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Reach, Stop> {
+        let mut all = Reach::FAR;
+        let mut at = Some(0);
+        while let Some(source) = at.filter(|at| *at <= last(self.family)) {
+            packet.source = address(self.family, source);
+            let (mut reach, wanted, found) = self.compare(packet, machine)?;
+            at = reach.horizon.source.take();
+            all.join(reach);
+            if wanted.is_some() || found.is_some() {
+                let end = at.unwrap_or(u128::MAX);
+                let from = self.clients.partition_point(|client| *client < source);
+                let to = self.clients.partition_point(|client| *client < end);
+                let out = packet.direction == Direction::Out;
+                let first = to > from && self.tried.insert((out, wanted, found));
+                let step = if first { 1 } else { ((to - from) / FEW_CLIENTS).max(1) };
+                for index in (from..to).step_by(step) {
+                    packet.source = address(self.family, self.clients[index]);
+                    let (mut own, ..) = self.compare(packet, machine)?;
+                    own.horizon.source = None;
+                    all.join(own);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Reach, Hashed, Hashed), Stop> {
+        const PAYMENT: u64 = 1024;
         let wanted = self.reference.answer(packet, machine);
         let found = self.rules.answer(packet, machine);
         if !agree(&wanted.actions, &found.actions, self.tolerance) {
@@ -424,7 +402,16 @@ impl Sweep<'_> {
                 found: found.actions,
             })));
         }
-        self.coverage.cost += wanted.cost + found.cost;
+        let cost = wanted.cost + found.cost;
+        self.coverage.packets += 1;
+        self.coverage.cost += cost;
+        self.unpaid += cost;
+        if self.unpaid >= PAYMENT {
+            let paid = std::mem::take(&mut self.unpaid);
+            if self.cost.fetch_add(paid, Ordering::Relaxed) > MAX_COST {
+                return Err(Stop::TooLarge);
+            }
+        }
         let mut horizon = wanted.horizon;
         horizon.join(found.horizon);
         let ahead = |next: Option<u128>, at: IpAddr| next.is_none_or(|next| next > number(at));
@@ -434,7 +421,11 @@ impl Sweep<'_> {
                 && ahead(horizon.source, packet.source),
             "a horizon lies ahead: {horizon:?} of {packet}"
         );
-        Ok((horizon, wanted.hashed, found.hashed))
+        let mut facets = wanted.facets;
+        facets.join(found.facets);
+        let translates =
+            wanted.actions.iter().any(|(action, _)| matches!(action, Action::Dnat(..) | Action::Redirect(_)));
+        Ok((Reach { horizon, facets, translates }, wanted.hashed, found.hashed))
     }
 }
 

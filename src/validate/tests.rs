@@ -1,6 +1,8 @@
 //! The survey itself: a program is held against another one, which stands in for rules.
 
 use super::*;
+use crate::ir::Config;
+use crate::ir::hash::Hash6;
 use crate::program::Program;
 use crate::source::Source;
 
@@ -35,7 +37,7 @@ const PROGRAMS: &[&str] = &[
 fn a_program_is_what_it_means() {
     for program in PROGRAMS {
         let coverage = compare(program, program).unwrap_or_else(|difference| panic!("{program}\n{difference:?}"));
-        assert!(coverage.packets > 100, "{program}: {coverage:?}");
+        assert!(coverage.packets > 20, "{program}: {coverage:?}");
     }
 }
 

@@ -23,10 +23,11 @@ use crate::meaning::{Action, Direction};
 use crate::survey::{self, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
-use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
+use super::dump::{ChainId, Dump, Match, Policy, Ports, Rule, Table, TableName, Target};
 use super::model::DnatPort;
 use asked::Asked;
-use index::Index;
+use hooks::Beyond;
+use index::{Index, Key};
 use part::Part;
 use test::{Answer, At, Counters, Place};
 
@@ -50,6 +51,7 @@ pub struct Evaluator<'d> {
     /// For each table, for each chain.
     indices: Vec<Vec<Index>>,
     built_in: HashMap<(TableName, &'d str), (usize, ChainId)>,
+    beyond: Beyond,
 }
 
 impl<'d> Evaluator<'d> {
@@ -65,7 +67,7 @@ impl<'d> Evaluator<'d> {
                 built_in.insert((table.name, chain.name), (place, ChainId(id)));
             }
         }
-        Evaluator { dump, family, indices, built_in }
+        Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump) }
     }
 
     /// Where nothing is known of a packet, because it is of the other family.
@@ -116,7 +118,7 @@ impl Survey for Evaluator<'_> {
         }
         actions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        survey::Answer { actions, horizon: asked.horizon(), hashed: asked.hashed(), cost }
+        survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -139,6 +141,8 @@ pub struct Flow<'d> {
     /// `None` is some address of this machine.
     destination: Option<IpAddr>,
     port: u16,
+    /// Whether the port is the packet's own or moves with it.
+    port_follows: bool,
     mark: u32,
     connection_mark: u32,
     /// False behind NOTRACK: no translation, no state.
@@ -218,6 +222,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             source: Some(self.packet.source),
             destination: Some(self.packet.destination),
             port: self.packet.port,
+            port_follows: true,
             mark: 0,
             connection_mark: 0,
             tracked: true,
@@ -263,13 +268,19 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Vec::new(), goto: false }];
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
+            let key = |(flow, _): &(Flow<'_>, _)| Key {
+                protocol: self.packet.protocol,
+                destination: flow.destination,
+                port: flow.port,
+                original: flow.port_follows.then_some(self.packet.port),
+            };
             let next = match (&self.steps, frame.live.is_empty() || self.stopped) {
                 (_, true) => None,
                 (Some(_), false) => index.next(frame.next),
-                (None, false) => index.next_for(frame.next, frame.live.iter().map(|(flow, _)| flow.destination)),
+                (None, false) => index.next_for(frame.next, frame.live.iter().map(key)),
             };
             if let (0, Some(asked)) = (frame.next, self.asked) {
-                frame.live.iter().for_each(|(flow, _)| index.ask(flow.destination, asked));
+                frame.live.iter().for_each(|flow| index.ask(key(flow), asked));
             }
             if let Some(next) = next {
                 frame.next = next + 1;
@@ -403,7 +414,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             Target::Dnat { address, port } => {
                 for (flow, _) in &mut taken {
                     let address = address.or(flow.destination).unwrap_or(self.packet.destination);
-                    flow.port = changed(*port, flow.port);
+                    self.change_port(*port, flow);
                     flow.destination = Some(address);
                     flow.action = Action::Dnat(address, flow.port);
                     flow.comment = comment;
@@ -412,8 +423,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             }
             Target::Redirect(port) => {
                 let here = self.redirected();
+                if let Some(asked) = self.asked {
+                    asked.interface();
+                }
                 for (flow, _) in &mut taken {
-                    flow.port = changed(*port, flow.port);
+                    self.change_port(*port, flow);
                     flow.destination = here;
                     flow.action = Action::Redirect(flow.port);
                     flow.comment = comment;
@@ -452,6 +466,27 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             }
         }
         None
+    }
+
+    /// The port that a translation makes of one.
+    fn change_port(&self, port: DnatPort, flow: &mut Flow<'_>) {
+        match port {
+            DnatPort::Kept => {}
+            DnatPort::Fixed(port) => (flow.port, flow.port_follows) = (port, false),
+            // NF_NAT_RANGE_PROTO_OFFSET: min + (port - base) % size
+            DnatPort::Shifted { first, last, base } => {
+                let size = u32::from(last.saturating_sub(first)) + 1;
+                let offset = (u32::from(flow.port.wrapping_sub(base)) % size) as u16;
+                if let Some(asked) = self.asked.filter(|_| flow.port_follows) {
+                    // Where the remainder starts again.
+                    let rest = (size - 1) as u16 - offset;
+                    let stretch =
+                        Ports { first: flow.port.saturating_sub(offset), last: flow.port.saturating_add(rest) };
+                    asked.port(self.packet.port, flow.port, stretch);
+                }
+                flow.port = first.wrapping_add(offset);
+            }
+        }
     }
 
     /// Where REDIRECT sends a packet: to loopback where it comes from this machine, else to an address of the interface.
@@ -515,20 +550,6 @@ enum About {
     Target,
     /// There are too many rules.
     Tests,
-}
-
-/// The port that a translation makes of one.
-fn changed(port: DnatPort, from: u16) -> u16 {
-    match port {
-        DnatPort::Kept => from,
-        DnatPort::Fixed(port) => port,
-        // NF_NAT_RANGE_PROTO_OFFSET: min + (port - base) % size
-        DnatPort::Shifted { first, last, base } => {
-            let size = u32::from(last.saturating_sub(first)) + 1;
-            let offset = u32::from(from.wrapping_sub(base)) % size;
-            first.wrapping_add(offset as u16)
-        }
-    }
 }
 
 /// Targets that the packet goes on behind. False where one needs an address that is not known.

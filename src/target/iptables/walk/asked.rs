@@ -3,26 +3,50 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::survey::{Hashed, Horizon};
+use crate::survey::{Facets, Hashed, Horizon};
 use crate::target::iptables::dump::{Net, Ports, Side};
 use crate::trace::Packet;
 
 /// Gathers the questions of one walk.
 ///
-/// What was translated to a fixed address does not depend on the packet's own. A port that was translated is asked about
-/// as if it were shifted: where it is fixed, that only makes the horizon nearer.
+/// What was translated to a fixed address or port does not depend on the packet's own.
 #[derive(Debug)]
 pub struct Asked {
     source: IpAddr,
     destination: IpAddr,
     horizon: Cell<Horizon>,
+    facets: Cell<Facets>,
     hashed: Cell<Hashed>,
 }
 
 impl Asked {
     pub fn new(packet: &Packet) -> Asked {
         let Packet { source, destination, .. } = *packet;
-        Asked { source, destination, horizon: Cell::new(Horizon::FAR), hashed: Cell::new(None) }
+        Asked {
+            source,
+            destination,
+            horizon: Cell::new(Horizon::FAR),
+            facets: Cell::new(Facets::NONE),
+            hashed: Cell::new(None),
+        }
+    }
+
+    pub fn facets(&self) -> Facets {
+        self.facets.get()
+    }
+
+    pub fn protocol(&self) {
+        self.facets.set(Facets { protocol: true, ..self.facets.get() });
+    }
+
+    /// The interface that the packet arrives on.
+    pub fn interface(&self) {
+        self.facets.set(Facets { interface: true, ..self.facets.get() });
+    }
+
+    /// Whether this machine has an address.
+    pub fn local(&self) {
+        self.facets.set(Facets { local: true, ..self.facets.get() });
     }
 
     pub fn horizon(&self) -> Horizon {

@@ -108,6 +108,19 @@ impl Header {
     }
 }
 
+/// Whether a program looks at nothing of a packet but the source address.
+pub fn reads_source_alone(program: &[BpfInstruction], v6: bool) -> bool {
+    // RFC 791 and RFC 8200: where the words of the source address stand.
+    let source: &[u32] = if v6 { &[8, 12, 16, 20] } else { &[12] };
+    program.iter().all(|i| match (i.code & 0x07, i.code & 0xe0) {
+        // Constants and memory.
+        (0x00 | 0x01, 0x00 | 0x60) => true,
+        (0x00, 0x20) => i.code & 0x18 == 0 && source.contains(&i.k),
+        (0x00 | 0x01, _) => false,
+        (_, _) => true,
+    })
+}
+
 /// Whether a program matches; `None` where that hangs on bits that are not known, or the program is not one.
 pub fn matches(program: &[BpfInstruction], header: &Header) -> Option<bool> {
     let mut machine = Machine { a: Word::exact(0), x: Word::exact(0), memory: [Word::exact(0); 16] };

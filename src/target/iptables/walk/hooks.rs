@@ -3,11 +3,43 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::meaning::Direction;
-use crate::target::iptables::dump::Side;
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
+use crate::target::iptables::dump::{Dump, Policy, Side};
 
+use super::asked::Asked;
+use super::part::Part;
 use super::test::{At, Place};
 use super::{Flows, Run};
+
+/// Which chains have a say beside those of PREROUTING (for what arrives) and OUTPUT (for what leaves).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beyond {
+    Nothing,
+    /// Those of INPUT.
+    Input,
+    More,
+}
+
+impl Beyond {
+    pub fn of(dump: &Dump<'_>) -> Beyond {
+        let mut beyond = Beyond::Nothing;
+        for table in &dump.tables {
+            for chain in &table.chains {
+                // What leaves for this machine itself meets PREROUTING of these tables.
+                let again = chain.name == "PREROUTING" && matches!(table.name, Raw | Mangle);
+                match (chain.policy, chain.name) {
+                    _ if chain.rules.iter().any(|rule| rule.output.is_some()) => return Beyond::More,
+                    (None, _) => {}
+                    (Some(Policy::Accept), _) if chain.rules.is_empty() => {}
+                    (Some(_), "PREROUTING" | "OUTPUT") if !again => {}
+                    (Some(_), "INPUT") if table.name != Nat => beyond = Beyond::Input,
+                    (Some(_), _) => return Beyond::More,
+                }
+            }
+        }
+        beyond
+    }
+}
 
 impl<'d, 'p> Run<'_, 'd, 'p> {
     /// From where the packet appears to where it leaves this machine or is delivered on it.
@@ -22,8 +54,11 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
     fn arriving(&mut self, input: Place<'p>, flows: Flows<'d>) -> Flows<'d> {
         let before = (input, Place::Nothing);
         let flows = self.chains("PREROUTING", &[Raw, Mangle, Nat], before, flows);
+        if let Some(asked) = self.asked.filter(|_| self.rules.beyond != Beyond::More) {
+            return self.delivered(before, flows, asked);
+        }
         let (here, on) = self.routed(flows);
-        let mut here = self.chains("INPUT", &[Mangle, Filter, Security, Nat], before, here);
+        let mut here = self.chains("INPUT", IN, before, here);
         let on = self.chains("FORWARD", &[Mangle, Filter, Security], (input, Place::Unknown), on);
         // Older kernels show no input interface here, later ones do.
         here.extend(self.chains("POSTROUTING", &[Mangle, Nat], (Place::Unknown, Place::Unknown), on));
@@ -31,6 +66,11 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
     }
 
     fn leaving(&mut self, flows: Flows<'d>) -> Flows<'d> {
+        if let Some(asked) = self.asked.filter(|_| self.rules.beyond != Beyond::More) {
+            let places = (Place::Nothing, Place::Unknown);
+            let flows = self.chains("OUTPUT", &[Raw, Mangle, Nat, Filter, Security], places, flows);
+            return self.delivered((LOOPBACK, Place::Nothing), flows, asked);
+        }
         // The first route is that of the address as the program wrote it.
         let (here, on) = self.routed(flows);
         let mut flows = Vec::new();
@@ -53,6 +93,40 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         ends
     }
 
+    /// What INPUT makes of those that are for this machine, where nothing else stands in the way of anyone.
+    ///
+    /// Whether this machine has an address is asked only about what INPUT would not leave alone.
+    fn delivered(&mut self, at: (Place<'p>, Place<'p>), flows: Flows<'d>, asked: &Asked) -> Flows<'d> {
+        if self.rules.beyond == Beyond::Nothing {
+            return flows;
+        }
+        let mut ends = Vec::new();
+        for (flow, part) in flows {
+            asked.special(Side::Destination, flow.destination);
+            let certain = flow.destination.is_none_or(|address| address.is_loopback() || is_for_all(address));
+            if !certain {
+                let mut trial = Run::new(self.rules, self.packet, self.machine);
+                trial.asked = self.asked;
+                let passed = trial.chains("INPUT", IN, at, vec![(flow.clone(), Part::one())]);
+                let untouched = matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
+                self.tests += trial.tests;
+                if !untouched {
+                    asked.local();
+                }
+                if untouched || !self.is_here(flow.destination) {
+                    ends.push((flow, part));
+                    continue;
+                }
+            }
+            ends.extend(self.chains("INPUT", IN, at, vec![(flow, part)]));
+        }
+        ends
+    }
+
+    fn is_here(&self, address: Option<IpAddr>) -> bool {
+        address.is_none_or(|address| self.machine.is_local(address) || is_for_all(address))
+    }
+
     /// The chains of one hook, in the order of the tables.
     fn chains(
         &mut self,
@@ -72,12 +146,18 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
     fn routed(&self, flows: Flows<'d>) -> (Flows<'d>, Flows<'d>) {
         if let Some(asked) = self.asked {
             flows.iter().for_each(|(flow, _)| asked.special(Side::Destination, flow.destination));
+            asked.local();
         }
-        let here = |address: IpAddr| {
-            self.machine.is_local(address) || address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
-        };
-        flows.into_iter().partition(|(flow, _)| flow.destination.is_none_or(here))
+        flows.into_iter().partition(|(flow, _)| self.is_here(flow.destination))
     }
 }
+
+/// Whether an address is broadcast or multicast.
+fn is_for_all(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// The tables of INPUT.
+const IN: &[TableName] = &[Mangle, Filter, Security, Nat];
 
 const LOOPBACK: Place<'static> = Place::Named("lo");

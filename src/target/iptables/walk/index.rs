@@ -1,11 +1,14 @@
-//! Which rules of a chain can match a destination: a chain of ten thousand services need not be tested rule by rule.
+//! Which rules of a chain can match a packet: a chain of ten thousand services need not be tested rule by rule.
 
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
+use smallvec::SmallVec;
 
 use crate::ir::Family;
-use crate::target::iptables::dump::{Chain, Rule};
+use crate::statement::balance::Protocol;
+use crate::target::iptables::dump::{Chain, Match, Ports, Rule, RuleProtocol, Side};
+use crate::target::iptables::model::Negatable;
 
 use super::asked::{Asked, number};
 
@@ -20,10 +23,36 @@ pub struct Index {
 #[derive(Debug)]
 struct ByHost {
     /// Rules whose `-d` is one address and not negated.
-    hosts: HashMap<IpAddr, Vec<u32>>,
-    others: Vec<u32>,
+    hosts: HashMap<IpAddr, Rules>,
+    others: Rules,
     /// The keys of `hosts` as numbers, ascending.
     sorted: Vec<u128>,
+}
+
+/// Rules that differ in what else they match.
+#[derive(Debug)]
+enum Rules {
+    Few(SmallVec<[u32; 2]>),
+    Many(Box<ByPort>),
+}
+
+#[derive(Debug, Default)]
+struct ByPort {
+    /// Rules for one protocol and one port.
+    ports: HashMap<(Protocol, u16), Vec<u32>>,
+    others: Vec<u32>,
+    /// The keys of `ports`, ascending.
+    sorted: Vec<(Protocol, u16)>,
+}
+
+/// What of a packet an index looks at. No destination is any.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub protocol: Protocol,
+    pub destination: Option<IpAddr>,
+    pub port: u16,
+    /// The packet's own port, where this one moves with it.
+    pub original: Option<u16>,
 }
 
 /// Fewer rules are as fast to test as to look up.
@@ -34,7 +63,7 @@ impl Index {
         let all: Vec<u32> =
             (0u32..).zip(&chain.rules).filter(|(_, rule)| rule.is_for(family)).map(|(place, _)| place).collect();
         let by_host = (all.len() > SHORT).then(|| {
-            let (mut hosts, mut others): (HashMap<IpAddr, Vec<u32>>, _) = (HashMap::new(), Vec::new());
+            let (mut hosts, mut others): (HashMap<IpAddr, SmallVec<_>>, _) = (HashMap::new(), SmallVec::new());
             for &place in &all {
                 match host(&chain.rules[place as usize]) {
                     Some(address) => hosts.entry(address).or_default().push(place),
@@ -43,7 +72,8 @@ impl Index {
             }
             let mut sorted: Vec<u128> = hosts.keys().map(|address| number(*address)).collect();
             sorted.sort_unstable();
-            ByHost { hosts, others, sorted }
+            let hosts = hosts.into_iter().map(|(address, list)| (address, Rules::new(list, chain))).collect();
+            ByHost { hosts, others: Rules::new(others, chain), sorted }
         });
         Index { all, by_host }
     }
@@ -53,37 +83,91 @@ impl Index {
         next(&self.all, from)
     }
 
-    /// The first rule from a place on that can match one of the destinations; `None` among them is any.
-    pub fn next_for(&self, from: u32, destinations: impl Iterator<Item = Option<IpAddr>>) -> Option<u32> {
+    /// The first rule from a place on that can match one of the packets.
+    pub fn next_for(&self, from: u32, packets: impl Iterator<Item = Key>) -> Option<u32> {
         let Some(by_host) = &self.by_host else { return self.next(from) };
-        let mut best = next(&by_host.others, from);
-        for destination in destinations {
-            let found = match destination {
-                Some(address) => by_host.hosts.get(&address).and_then(|list| next(list, from)),
-                None => return self.next(from),
-            };
-            best = match (best, found) {
-                (Some(best), Some(found)) => Some(best.min(found)),
-                (one, other) => one.or(other),
-            };
+        let mut best = None;
+        for key in packets {
+            let Some(destination) = key.destination else { return self.next(from) };
+            let host = by_host.hosts.get(&destination).and_then(|rules| rules.next(from, key));
+            best = nearer(best, nearer(host, by_host.others.next(from, key)));
         }
         best
     }
+
+    /// Notes that rules are looked up for this packet.
+    pub fn ask(&self, key: Key, asked: &Asked) {
+        let (Some(by_host), Some(destination)) = (&self.by_host, key.destination) else { return };
+        let at = number(destination);
+        let next = by_host.sorted.partition_point(|host| *host <= at);
+        let rules = by_host.hosts.get(&destination);
+        asked.hosts(destination, rules.is_some(), by_host.sorted.get(next).copied());
+        rules.into_iter().chain([&by_host.others]).for_each(|rules| rules.ask(key, asked));
+    }
 }
 
-impl Index {
-    /// Notes that rules were looked up by this destination.
-    pub fn ask(&self, destination: Option<IpAddr>, asked: &Asked) {
-        if let (Some(by_host), Some(destination)) = (&self.by_host, destination) {
-            let at = number(destination);
-            let next = by_host.sorted.partition_point(|host| *host <= at);
-            asked.hosts(destination, by_host.hosts.contains_key(&destination), by_host.sorted.get(next).copied());
+impl Rules {
+    fn new(places: SmallVec<[u32; 2]>, chain: &Chain<'_>) -> Rules {
+        if places.len() <= SHORT {
+            return Rules::Few(places);
         }
+        let mut by_port = ByPort::default();
+        for place in places {
+            match port(&chain.rules[place as usize]) {
+                Some(key) => by_port.ports.entry(key).or_default().push(place),
+                None => by_port.others.push(place),
+            }
+        }
+        by_port.sorted = by_port.ports.keys().copied().collect();
+        by_port.sorted.sort_unstable();
+        Rules::Many(Box::new(by_port))
+    }
+
+    fn next(&self, from: u32, key: Key) -> Option<u32> {
+        match self {
+            Rules::Few(list) => next(list, from),
+            Rules::Many(by_port) => {
+                let own = by_port.ports.get(&(key.protocol, key.port)).and_then(|list| next(list, from));
+                nearer(own, next(&by_port.others, from))
+            }
+        }
+    }
+
+    fn ask(&self, key: Key, asked: &Asked) {
+        let Rules::Many(by_port) = self else { return };
+        asked.protocol();
+        let Some(original) = key.original else { return };
+        let ask = |port| asked.port(original, key.port, Ports { first: port, last: port });
+        if by_port.ports.contains_key(&(key.protocol, key.port)) {
+            ask(key.port);
+        }
+        let above = by_port.sorted.partition_point(|own| *own <= (key.protocol, key.port));
+        if let Some((_, port)) = by_port.sorted.get(above).filter(|(protocol, _)| *protocol == key.protocol) {
+            ask(*port);
+        }
+    }
+}
+
+fn nearer(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
 fn host(rule: &Rule<'_>) -> Option<IpAddr> {
     rule.destination.as_ref().filter(|destination| !destination.not)?.value.host()
+}
+
+/// The one protocol and port that a rule can match.
+fn port(rule: &Rule<'_>) -> Option<(Protocol, u16)> {
+    let Some(Negatable { not: false, value: RuleProtocol::One(protocol) }) = rule.protocol else { return None };
+    rule.matches.iter().find_map(|one| match one {
+        Match::Port { not: false, side: Side::Destination, ports } if ports.first == ports.last => {
+            Some((protocol, ports.first))
+        }
+        _ => None,
+    })
 }
 
 fn next(list: &[u32], from: u32) -> Option<u32> {

@@ -62,27 +62,13 @@ pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
 pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
     let at = At { line: rule.line, ..at };
     let mut unsure = false;
-    // `None` is not known. The first `false` ends the test.
-    let mut header = [
-        rule.source.as_ref().map(|net| {
-            at.ask(|asked| asked.net(Side::Source, flow.source, &net.value));
-            holds(net, |net| in_net(flow.source, net, at.machine))
-        }),
-        rule.destination.as_ref().map(|net| {
-            at.ask(|asked| asked.net(Side::Destination, flow.destination, &net.value));
-            holds(net, |net| in_net(flow.destination, net, at.machine))
-        }),
-        rule.input.as_ref().map(|interface| holds(interface, |own| on(at.input, own))),
-        rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
-        rule.protocol.as_ref().map(|protocol| holds(protocol, |own| Some(own.is(at.packet.protocol)))),
-    ]
-    .into_iter()
-    .flatten();
-    if header.any(|answer| {
-        unsure |= answer.is_none();
-        answer == Some(false)
-    }) {
-        return Answer::No;
+    // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
+    for field in Field::ALL {
+        match header(field, rule, at, flow) {
+            Some(Some(false)) => return Answer::No,
+            Some(None) => unsure = true,
+            Some(Some(true)) | None => {}
+        }
     }
     let mut chances = SmallVec::new();
     for (place, one) in rule.matches.iter().enumerate() {
@@ -117,6 +103,41 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
     if unsure { Answer::CannotTell } else { Answer::Yes(chances) }
 }
 
+/// A rule's own options.
+#[derive(Clone, Copy)]
+enum Field {
+    Destination,
+    Protocol,
+    Input,
+    Output,
+    Source,
+}
+
+impl Field {
+    const ALL: [Field; 5] = [Field::Destination, Field::Protocol, Field::Input, Field::Output, Field::Source];
+}
+
+/// What an option says to a packet, where the rule has it; the inner `None` is not known.
+fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
+    let net = |side, address, net: &Negatable<Net>| {
+        at.ask(|asked| asked.net(side, address, &net.value));
+        holds(net, |net| in_net(address, net, at))
+    };
+    match field {
+        Field::Destination => rule.destination.as_ref().map(|own| net(Side::Destination, flow.destination, own)),
+        Field::Source => rule.source.as_ref().map(|own| net(Side::Source, flow.source, own)),
+        Field::Protocol => rule.protocol.as_ref().map(|protocol| {
+            at.ask(Asked::protocol);
+            holds(protocol, |own| Some(own.is(at.packet.protocol)))
+        }),
+        Field::Input => rule.input.as_ref().map(|interface| {
+            at.ask(Asked::interface);
+            holds(interface, |own| on(at.input, own))
+        }),
+        Field::Output => rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
+    }
+}
+
 /// Notes a chance that is neither certain nor impossible.
 fn drawn(chance: Chance, chances: &mut SmallVec<[Chance; 1]>) -> Option<bool> {
     if chance.part == 0 {
@@ -141,7 +162,7 @@ fn on(place: Place<'_>, interface: &Interface<'_>) -> Option<bool> {
 }
 
 /// No address is some address of this machine.
-fn in_net(address: Option<IpAddr>, net: &Net, machine: &Machine) -> Option<bool> {
+fn in_net(address: Option<IpAddr>, net: &Net, at: At<'_>) -> Option<bool> {
     if let Some(address) = address {
         return Some(net.contains(address));
     }
@@ -149,7 +170,8 @@ fn in_net(address: Option<IpAddr>, net: &Net, machine: &Machine) -> Option<bool>
     if prefix.prefix_len() == 0 {
         return Some(true);
     }
-    let mut own = machine.local.iter().filter(|own| Family::of_net(**own) == net.family()).peekable();
+    at.ask(Asked::local);
+    let mut own = at.machine.local.iter().filter(|own| Family::of_net(**own) == net.family()).peekable();
     own.peek()?;
     let (mut all, mut none) = (true, true);
     for own in own {
@@ -185,6 +207,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::TcpFlags { not, mask, set } => {
             const SYN: u8 = 0x02;
+            at.ask(Asked::protocol);
             Some((packet.protocol == Protocol::Tcp && SYN & mask == *set) != *not)
         }
         Match::Fragment { not } => Some(*not),
@@ -193,12 +216,18 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => flow.source,
                 Side::Destination => flow.destination,
             };
-            at.ask(|asked| asked.special(*side, address));
+            at.ask(|asked| {
+                asked.special(*side, address);
+                asked.local();
+            });
             Some(is_of_type(address, Family::of(packet.destination), *types, at.machine) != *not)
         }
         Match::State { not, states } => unless(not, in_state(*states, flow, at)),
         Match::Reply(reply) => Some(flow.tracked && !reply),
-        Match::TrackedProtocol { not, protocol } => Some(flow.tracked && protocol.is(packet.protocol) != *not),
+        Match::TrackedProtocol { not, protocol } => {
+            at.ask(Asked::protocol);
+            Some(flow.tracked && protocol.is(packet.protocol) != *not)
+        }
         Match::OriginalAddress { not, side, net } => {
             let address = match side {
                 Side::Source => packet.source,
@@ -228,7 +257,15 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
-            at.ask(|asked| asked.hash(at.line));
+            at.ask(|asked| {
+                asked.hash(at.line);
+                asked.protocol();
+                if !bpf::reads_source_alone(program.instructions(), packet.destination.is_ipv6()) {
+                    let own = packet.destination;
+                    asked.range(Side::Destination, Some(own), own, own);
+                    asked.port(packet.port, packet.port, Ports { first: packet.port, last: packet.port });
+                }
+            });
             let header = bpf::Header::new(bpf::Shown {
                 protocol: packet.protocol,
                 source: flow.source,
@@ -257,7 +294,7 @@ fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
 
 fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let packet = at.packet;
-    if side == Side::Destination {
+    if side == Side::Destination && flow.port_follows {
         at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, *ports)));
     }
     let any = |port| ports.iter().any(|ports| ports.contains(port));
@@ -323,7 +360,10 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
             Some(address) => Some((address, flow.port) != (packet.destination, packet.port)),
             None if flow.port != packet.port => Some(true),
             // Which of its own addresses this machine redirects to is not known.
-            None => (!at.machine.is_local(packet.destination)).then_some(true),
+            None => {
+                at.ask(Asked::local);
+                (!at.machine.is_local(packet.destination)).then_some(true)
+            }
         },
     }
 }
