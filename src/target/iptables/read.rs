@@ -6,6 +6,7 @@
 
 mod matches;
 mod option;
+mod plain;
 mod rule;
 mod target;
 mod token;
@@ -20,6 +21,7 @@ use crate::ir::Family;
 
 use super::dump::{Chain, ChainId, Dump, Policy, Rule, Table, TableName, Target};
 use super::restore::Families;
+use plain::Plain;
 use rule::{ChainName, Draft};
 use token::Token;
 
@@ -47,7 +49,16 @@ const MAX_MOVED: usize = 1 << 22;
 ///
 /// An address makes a rule one of its family, where the text is for both.
 pub fn read(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
-    let mut reader = Reader::new(families);
+    read_lines(text, Reader::new(families))
+}
+
+/// Reads a text word by word, plain rules too: what [`read`] is held against.
+#[cfg(test)]
+pub fn read_by_words(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
+    read_lines(text, Reader { by_words: true, ..Reader::new(families) })
+}
+
+fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Dump<'t>, Vec<ReadError>> {
     let mut tokens = Vec::new();
     for (line, number) in text.lines().zip(1u32..) {
         reader.number = number;
@@ -79,6 +90,8 @@ struct GrowingTable<'t> {
 
 struct Reader<'t> {
     families: Families,
+    /// Plain rules are read as all others are.
+    by_words: bool,
     tables: Vec<GrowingTable<'t>>,
     /// The table that is not committed yet.
     open: Option<usize>,
@@ -90,7 +103,16 @@ struct Reader<'t> {
 
 impl<'t> Reader<'t> {
     fn new(families: Families) -> Reader<'t> {
-        Reader { families, tables: Vec::new(), open: None, number: 0, multiplied: 0, moved: 0, errors: Vec::new() }
+        Reader {
+            families,
+            by_words: false,
+            tables: Vec::new(),
+            open: None,
+            number: 0,
+            multiplied: 0,
+            moved: 0,
+            errors: Vec::new(),
+        }
     }
 
     fn fail(&mut self, line: u32, message: String) {
@@ -106,6 +128,11 @@ impl<'t> Reader<'t> {
             _ if line == "COMMIT" => self.open.take().map(|_| ()).ok_or_else(|| "no table to commit".to_owned()),
             _ => {
                 let line = without_counters(line)?;
+                if !self.by_words
+                    && let Some(plain) = plain::plain(line, self.families, self.number)
+                {
+                    return self.append(plain);
+                }
                 tokens.clear();
                 token::tokens(line, tokens)?;
                 if tokens.len() > MAX_WORDS {
@@ -220,6 +247,18 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Adds a plain rule at the end of its chain.
+    fn append(&mut self, plain: Plain<'t>) -> Result<(), String> {
+        let Plain { chain, mut rule, aim } = plain;
+        let table = self.current()?;
+        let chain = table.existing(chain)?;
+        if let Some((name, goto)) = aim {
+            table.aim(&mut rule, ChainName { name: Cow::Borrowed(name), goto });
+        }
+        table.chains[chain as usize].rules.push_back(rule);
+        Ok(())
+    }
+
     /// Adds a rule for each pair of its addresses, at the end or at a place from 1.
     fn add(&mut self, chain: u32, place: Option<usize>, draft: Draft<'t>) -> Result<(), String> {
         let Draft { mut rule, sources, destinations, chain: aim } = draft;
@@ -230,12 +269,7 @@ impl<'t> Reader<'t> {
         }
         let table = self.current()?;
         if let Some(aim) = aim {
-            match table.find(&aim.name) {
-                Some(id) => rule.target = jump(id, aim.goto),
-                None => {
-                    table.late.insert(rule.line, aim);
-                }
-            }
+            table.aim(&mut rule, aim);
         }
         let rules = table.chains[chain as usize].rules.len();
         let mut at = match place {
@@ -300,6 +334,16 @@ impl<'t> GrowingTable<'t> {
     fn find(&self, name: &str) -> Option<u32> {
         let id = self.ids.get(name).copied();
         id.filter(|id| !self.chains[*id as usize].deleted)
+    }
+
+    /// Makes a rule lead to a chain, now or when the chain is there.
+    fn aim(&mut self, rule: &mut Rule<'t>, aim: ChainName<'t>) {
+        match self.find(&aim.name) {
+            Some(id) => rule.target = jump(id, aim.goto),
+            None => {
+                self.late.insert(rule.line, aim);
+            }
+        }
     }
 
     /// A chain that rules can be added to: one that was declared, or a built-in one.

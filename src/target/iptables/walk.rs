@@ -50,7 +50,8 @@ pub struct Evaluator<'d> {
     family: Family,
     /// For each table, for each chain.
     indices: Vec<Vec<Index>>,
-    built_in: HashMap<(TableName, &'d str), (usize, ChainId)>,
+    /// Where the built-in chains are: a handful.
+    built_in: Vec<(TableName, &'d str, usize, ChainId)>,
     beyond: Beyond,
 }
 
@@ -61,10 +62,10 @@ impl<'d> Evaluator<'d> {
             .iter()
             .map(|table| table.chains.iter().map(|chain| Index::new(chain, family)).collect())
             .collect();
-        let mut built_in = HashMap::new();
+        let mut built_in = Vec::new();
         for (place, table) in dump.tables.iter().enumerate() {
             for (id, chain) in (0u32..).zip(&table.chains).filter(|(_, chain)| chain.policy.is_some()) {
-                built_in.insert((table.name, chain.name), (place, ChainId(id)));
+                built_in.push((table.name, chain.name, place, ChainId(id)));
             }
         }
         Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump) }
@@ -92,11 +93,12 @@ impl Walk for Evaluator<'_> {
             let mut run = Run::new(self, packet, machine);
             run.counters = counters.take();
             run.go();
+            run.sum_up();
             if run.drawn || run.outcomes.len() != 1 {
                 return None;
             }
             counters = run.counters.take();
-            actions.extend(run.outcomes.into_keys().map(|end| end.action));
+            actions.extend(run.outcomes.into_iter().map(|(end, _)| end.action));
         }
         Some(actions)
     }
@@ -108,15 +110,15 @@ impl Survey for Evaluator<'_> {
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.go();
+        run.sum_up();
         let cost = 1 + run.tests;
         let mut actions: Vec<(Action, Part)> = Vec::with_capacity(run.outcomes.len());
-        for (end, part) in run.outcomes.into_iter().filter(|(_, part)| !part.is_zero()) {
-            match actions.iter_mut().find(|(action, _)| *action == end.action) {
-                Some((_, sum)) => sum.add(&part),
-                None => actions.push((end.action, part)),
+        for (end, part) in run.outcomes {
+            match actions.last_mut() {
+                Some((action, sum)) if *action == end.action => sum.add(&part),
+                Some(_) | None => actions.push((end.action, part)),
             }
         }
-        actions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
         survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
     }
@@ -157,7 +159,7 @@ pub struct Flow<'d> {
 type Flows<'d> = Vec<(Flow<'d>, Part)>;
 
 /// How a connection ends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct End<'d> {
     action: Action,
     source: Source,
@@ -190,7 +192,10 @@ struct Run<'e, 'd, 'p> {
     reported: HashSet<(usize, About)>,
     /// Rules may read alike.
     noted: HashSet<(String, String)>,
-    outcomes: HashMap<End<'d>, Part>,
+    /// In the order in which they came; equal ones may stand there more than once.
+    outcomes: Vec<(End<'d>, Part)>,
+    /// So many outcomes are looked through for equal ones.
+    crowd: usize,
     tests: u64,
     words: u64,
     stopped: bool,
@@ -209,7 +214,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             unknown: Vec::new(),
             reported: HashSet::new(),
             noted: HashSet::new(),
-            outcomes: HashMap::new(),
+            outcomes: Vec::new(),
+            crowd: MAX_FLOWS,
             tests: 0,
             words: 0,
             stopped: false,
@@ -233,25 +239,41 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let flows = vec![(flow, Part::one())];
         let flows = if self.rules.is_for(self.packet) { self.hooks(flows) } else { flows };
         for (flow, part) in flows {
-            self.end(End { action: flow.action, source: flow.translated, comment: flow.comment }, &part);
+            self.end(End { action: flow.action, source: flow.translated, comment: flow.comment }, part);
         }
     }
 
-    fn trace(self) -> Trace {
+    fn trace(mut self) -> Trace {
+        self.sum_up();
         let outcome = |(end, part): (End<'_>, Part)| Outcome {
             action: end.action,
             source: end.source,
             comment: end.comment.map(str::to_owned),
             share: part.share(),
         };
-        let mut outcomes: Vec<Outcome> =
-            self.outcomes.into_iter().filter(|(_, part)| !part.is_zero()).map(outcome).collect();
-        outcomes.sort_unstable();
+        let outcomes: Vec<Outcome> = self.outcomes.into_iter().map(outcome).collect();
         Trace { outcomes, steps: self.steps.unwrap_or_default(), unknown: self.unknown }
     }
 
-    fn end(&mut self, end: End<'d>, part: &Part) {
-        self.outcomes.entry(end).or_insert_with(Part::zero).add(part);
+    fn end(&mut self, end: End<'d>, part: Part) {
+        self.outcomes.push((end, part));
+        if self.outcomes.len() >= self.crowd {
+            self.sum_up();
+            self.crowd = MAX_FLOWS.max(2 * self.outcomes.len());
+        }
+    }
+
+    /// Makes equal outcomes one, and sorts them.
+    fn sum_up(&mut self) {
+        self.outcomes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        self.outcomes.dedup_by(|(end, part), (own, sum)| {
+            let same = end == own;
+            if same {
+                sum.add(part);
+            }
+            same
+        });
+        self.outcomes.retain(|(_, part)| !part.is_zero());
     }
 
     /// Walks a built-in chain: what comes out is accepted.
@@ -259,12 +281,15 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         if flows.is_empty() || self.stopped {
             return flows;
         }
-        let Some(&(place, id)) = self.rules.built_in.get(&(name, built_in)) else { return flows };
+        let is_it = |&&(table, chain, ..): &&(_, _, _, _)| table == name && chain == built_in;
+        let Some(&(_, _, place, id)) = self.rules.built_in.iter().find(is_it) else { return flows };
         let table = &self.rules.dump.tables[place];
         let chain = &table.chains[id.0 as usize];
         // Translation leaves alone what is not tracked.
-        let (flows, mut accepted): (Flows<'d>, Flows<'d>) =
-            flows.into_iter().partition(|(flow, _)| name != TableName::Nat || flow.tracked);
+        let (flows, mut accepted): (Flows<'d>, Flows<'d>) = match name {
+            TableName::Nat => flows.into_iter().partition(|(flow, _)| flow.tracked),
+            _ => (flows, Vec::new()),
+        };
         let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Vec::new(), goto: false }];
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
@@ -297,7 +322,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 None => match chain.policy {
                     Some(Policy::Drop) if !self.stopped => {
                         for (flow, part) in live {
-                            self.end(End { action: Action::Drop, source: flow.translated, comment: None }, &part);
+                            self.end(End { action: Action::Drop, source: flow.translated, comment: None }, part);
                         }
                     }
                     Some(Policy::Accept | Policy::Drop) | None => accepted.extend(live),
@@ -380,7 +405,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let mut left = Part::zero();
         let mut part = part;
         for chance in chances {
-            left.add(&part.times(chance.rest()));
+            let rest = part.times(chance.rest());
+            match left.is_zero() {
+                true => left = rest,
+                false => left.add(&rest),
+            }
             part = part.times(chance);
             self.words += part.words() + left.words();
         }
@@ -408,7 +437,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             Target::Drop | Target::Reject => {
                 let action = if rule.target == Target::Drop { Action::Drop } else { Action::Reject };
                 for (flow, part) in taken {
-                    self.end(End { action: action.clone(), source: flow.translated, comment }, &part);
+                    self.end(End { action: action.clone(), source: flow.translated, comment }, part);
                 }
             }
             Target::Dnat { address, port } => {
@@ -597,7 +626,11 @@ fn sum(flows: &Flows<'_>) -> Part {
 
 /// Adds flows to others; equal ones become one.
 fn merge<'d>(into: &mut Flows<'d>, more: Flows<'d>) {
-    const FEW: usize = 8;
+    const FEW: usize = 24;
+    if into.is_empty() && more.len() <= 1 {
+        into.extend(more);
+        return;
+    }
     if into.len() + more.len() <= FEW {
         for (flow, part) in more {
             match into.iter_mut().find(|(own, _)| *own == flow) {

@@ -1,6 +1,6 @@
 //! The options of a target that is known.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ir::Family;
 use crate::target::iptables::dump::Target;
@@ -49,6 +49,12 @@ fn only<'g>(options: &'g [Given<'_>], name: &str) -> Option<&'g str> {
 
 /// `ADDRESS`, `ADDRESS:PORTS`, `[ADDRESS]:PORTS` or `:PORTS`; a range of addresses is several destinations.
 fn end(text: &str) -> Option<(Option<IpAddr>, Option<&str>)> {
+    // `A.B.C.D:P` is by far the most frequent.
+    if let Some((address, ports)) = text.rsplit_once(':')
+        && let Ok(address) = address.parse::<Ipv4Addr>()
+    {
+        return Some((Some(address.into()), Some(ports)));
+    }
     if let Ok(address) = text.parse() {
         return Some((Some(address), None));
     }
@@ -80,12 +86,18 @@ fn ports(text: &str) -> Option<DnatPort> {
     }
 }
 
-fn dnat<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
-    let (address, text) = end(only(options, "to-destination")?)?;
+/// The value of `--to-destination`.
+pub fn translation<'t>(text: &str) -> Option<Target<'t>> {
+    let (address, text) = end(text)?;
     let port = text.map_or(Some(DnatPort::Kept), ports)?;
+    Some(Target::Dnat { address, port })
+}
+
+fn dnat<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    let target = translation(only(options, "to-destination")?)?;
     // With `--random` the kernel chooses a port of the range anew.
     let random = options.iter().any(|one| one.name == "random");
-    (!random || matches!(port, DnatPort::Fixed(_))).then_some(Target::Dnat { address, port })
+    (!random || matches!(target, Target::Dnat { port: DnatPort::Fixed(_), .. })).then_some(target)
 }
 
 fn snat<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {

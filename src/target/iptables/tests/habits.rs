@@ -1,10 +1,10 @@
 //! Ways to write a rule, of every age.
 
-use super::{dump, errors, only, rule};
+use super::{dump, errors, only, read, rule};
 use crate::ir::Family;
+use crate::target::iptables::Families;
 use crate::target::iptables::dump::{Match, RuleProtocol, Side, TableName, Target};
 use crate::target::iptables::model::DnatPort;
-use crate::target::iptables::{Families, read};
 
 /// That all of these mean the same, but for their text.
 fn alike(rules: &[&str]) {

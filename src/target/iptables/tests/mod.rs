@@ -14,10 +14,18 @@ use crate::meaning::Direction;
 use crate::statement::balance::Protocol;
 use crate::trace::{Machine, Packet, Source, Trace, Walk};
 
+use super::ReadError;
 use super::dump::{Dump, Rule};
+use super::read::{read as read_text, read_by_words};
 use super::restore::Families;
 use super::walk::Evaluator;
-use super::{ReadError, read};
+
+/// Plain rules are read in one go, and no otherwise than word by word.
+fn read(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
+    let dump = read_text(text, families);
+    assert_eq!(dump, read_by_words(text, families), "{text}");
+    dump
+}
 
 fn dump(text: &str) -> Dump<'_> {
     read(text, Families::Both).unwrap_or_else(|errors| panic!("{errors:#?}\n{text}"))

@@ -7,13 +7,14 @@ use num_traits::ToPrimitive;
 use proptest::prelude::*;
 
 use super::programs::{LOCAL, config, connections, program, statement};
+use super::read;
 use crate::ir::hash::Hash6;
 use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{Action, Connection, outcome};
 use crate::target::Options;
 use crate::target::iptables::model::{Chain, Rule, Ruleset};
 use crate::target::iptables::restore::{Families, Hooks, print};
-use crate::target::iptables::{Evaluator, lower, read, rebuild};
+use crate::target::iptables::{Evaluator, lower, rebuild};
 use crate::trace::{Machine, Packet, Walk};
 
 fn printed(rules: &Ruleset, families: Families) -> String {

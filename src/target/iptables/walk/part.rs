@@ -7,12 +7,14 @@ use num_traits::{One, Zero};
 
 use crate::ir::share::Share;
 
-/// `numerator / (odd * 2^twos)`, in lowest terms, from 0 to 1.
+/// `odd * 2^exponent / below`, in lowest terms, from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    numerator: BigUint,
+    /// Odd, but for 0, which has exponent 0.
     odd: BigUint,
-    twos: u64,
+    exponent: i64,
+    /// Odd and above 1; `None` where it is 1, as with most.
+    below: Option<BigUint>,
 }
 
 /// What a chance takes: `part / of`, `part <= of`, `of > 0`.
@@ -31,20 +33,20 @@ impl Chance {
 
 impl Part {
     pub fn zero() -> Part {
-        Part { numerator: BigUint::zero(), odd: BigUint::one(), twos: 0 }
+        Part { odd: BigUint::zero(), exponent: 0, below: None }
     }
 
     pub fn one() -> Part {
-        Part { numerator: BigUint::one(), odd: BigUint::one(), twos: 0 }
+        Part { odd: BigUint::one(), exponent: 0, below: None }
     }
 
     pub fn is_zero(&self) -> bool {
-        self.numerator.is_zero()
+        self.odd.is_zero()
     }
 
     /// How many 64-bit words it holds.
     pub fn words(&self) -> u64 {
-        (self.numerator.bits() + self.odd.bits()) / 64 + 2
+        (self.odd.bits() + self.below.as_ref().map_or(0, BigUint::bits)) / 64 + 2
     }
 
     pub fn times(&self, chance: Chance) -> Part {
@@ -56,11 +58,17 @@ impl Part {
         let (part, of) = (chance.part / common, chance.of / common);
         let (part_twos, of_twos) = (part.trailing_zeros(), of.trailing_zeros());
         let (part, of) = (part >> part_twos, of >> of_twos);
-        let down = gcd(&self.odd, part);
-        let up = gcd(&self.numerator, of);
-        let numerator = divided(&self.numerator, up) * (part / down);
-        let odd = divided(&self.odd, down) * (of / up);
-        Part { numerator: numerator << part_twos, odd, twos: self.twos + u64::from(of_twos) }.halved()
+        let down = self.below.as_ref().map_or(1, |below| gcd(below, part));
+        let up = gcd(&self.odd, of);
+        Part {
+            odd: divided(&self.odd, up) * (part / down),
+            exponent: self.exponent + i64::from(part_twos) - i64::from(of_twos),
+            below: match (&self.below, of / up) {
+                (None, 1) => None,
+                (None, of) => Some(of.into()),
+                (Some(below), of) => above_one(divided(below, down) * of),
+            },
+        }
     }
 
     pub fn add(&mut self, other: &Part) {
@@ -71,36 +79,43 @@ impl Part {
         if other.is_zero() {
             return;
         }
-        let twos = self.twos.max(other.twos);
-        let (mut a, mut b) = (&self.numerator << (twos - self.twos), &other.numerator << (twos - other.twos));
-        let mut odd = self.odd.clone();
-        if self.odd != other.odd {
-            odd = self.odd.lcm(&other.odd);
-            a *= &odd / &self.odd;
-            b *= &odd / &other.odd;
+        let exponent = self.exponent.min(other.exponent);
+        let mut a = &self.odd << (self.exponent - exponent).unsigned_abs();
+        let mut b = &other.odd << (other.exponent - exponent).unsigned_abs();
+        let mut below = self.below.clone();
+        if self.below != other.below {
+            let (own, others) = (self.below(), other.below());
+            let both = own.lcm(&others);
+            a *= &both / &own;
+            b *= &both / &others;
+            below = above_one(both);
         }
-        let mut sum = a + b;
-        if !odd.is_one() {
-            let common = sum.gcd(&odd);
-            sum /= &common;
+        let mut odd = a + b;
+        let twos = odd.trailing_zeros().unwrap_or(0);
+        odd >>= twos;
+        if let Some(all) = below {
+            let common = odd.gcd(&all);
             odd /= &common;
+            below = above_one(all / &common);
         }
-        *self = Part { numerator: sum, odd, twos }.halved();
+        *self = Part { odd, exponent: exponent + twos as i64, below };
     }
 
-    /// Cancels powers of two.
-    fn halved(mut self) -> Part {
-        let shift = self.numerator.trailing_zeros().unwrap_or(0).min(self.twos);
-        if shift > 0 {
-            self.numerator >>= shift;
-            self.twos -= shift;
-        }
-        self
+    fn below(&self) -> BigUint {
+        self.below.clone().unwrap_or_else(BigUint::one)
     }
 
     pub fn share(&self) -> Share {
-        Share::new_raw(self.numerator.clone(), &self.odd << self.twos)
+        let shift = self.exponent.unsigned_abs();
+        match self.exponent < 0 {
+            true => Share::new_raw(self.odd.clone(), self.below() << shift),
+            false => Share::new_raw(&self.odd << shift, self.below()),
+        }
     }
+}
+
+fn above_one(number: BigUint) -> Option<BigUint> {
+    (!number.is_one()).then_some(number)
 }
 
 /// `small` is positive.
