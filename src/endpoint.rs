@@ -246,26 +246,28 @@ fn ipv6(i: In<'_>) -> Parsed<'_, Spanned<IpAddr>> {
 }
 
 /// Four numbers from 0 to 255 with dots between them and no leading zeros, and their length.
-fn quad(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let (mut octets, mut at) = ([0u8; 4], 0);
-    for (index, octet) in octets.iter_mut().enumerate() {
-        if index > 0 {
+#[inline]
+pub(crate) fn quad(bytes: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let digit = |at: usize| bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10);
+    let (mut address, mut at) = (0u32, 0);
+    for place in 0..4 {
+        if place > 0 {
             at += (bytes.get(at) == Some(&b'.')).then_some(1)?;
         }
-        let (start, mut value) = (at, 0u16);
-        while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-            value = value * 10 + u16::from(digit - b'0');
+        let mut value = u32::from(digit(at)?);
+        at += 1;
+        if let Some(second) = digit(at).filter(|_| value > 0) {
+            value = value * 10 + u32::from(second);
             at += 1;
-            if at - start == 3 {
-                break;
+            if let Some(third) = digit(at) {
+                value = value * 10 + u32::from(third);
+                at += 1;
             }
         }
-        if at == start || (bytes[start] == b'0' && at > start + 1) {
-            return None;
-        }
-        *octet = u8::try_from(value).ok()?;
+        address = address << 8 | u32::from(u8::try_from(value).ok()?);
     }
-    Some((octets.into(), at))
+    // A fourth digit, or one behind a zero.
+    digit(at).is_none().then(|| (address.into(), at))
 }
 
 /// A number of one to five digits and the number of its digits; 0 digits where there are none or more.
@@ -296,8 +298,8 @@ pub struct PlainServer {
 /// `192.168.1.10`, `192.168.1.10:8080` or `192.168.1.10:8080 weight 2` before a comma or the end of the line.
 ///
 /// `None` says nothing: the parsers proper read all the rest, and say what is wrong with it.
-pub fn plain_server(i: In<'_>) -> Option<PlainServer> {
-    let bytes = i.rest.as_bytes();
+#[inline]
+pub fn plain_server(bytes: &[u8]) -> Option<PlainServer> {
     let (address, address_len) = quad(bytes)?;
     let mut server = PlainServer { address, address_len, port: None, weight: None, len: address_len };
     if bytes.get(server.len) == Some(&b':') {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::{HashSet, HashSetExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use num_traits::ToPrimitive;
 
 use crate::ir::share::Share;
 use crate::ir::{Family, Interface};
@@ -436,14 +437,33 @@ fn agree(wanted: &[(Action, Share)], found: &[(Action, Share)], tolerance: &Tole
             wanted_action == action
                 && match tolerance {
                     Tolerance::Exact => wanted_share == share,
-                    // |a/b - c/d| <= n / 2^32, without bringing anything to lowest terms.
-                    Tolerance::Rounded => {
-                        let (one, other) = (wanted_share.numer() * share.denom(), share.numer() * wanted_share.denom());
-                        let apart = if one > other { one - other } else { other - one };
-                        (apart << 32u32) <= wanted_share.denom() * share.denom() * wanted.len()
-                    }
+                    Tolerance::Rounded => is_near(wanted_share, share, wanted.len()),
                 }
         })
+}
+
+/// `|a/b - c/d| <= n / 2^32`, exactly.
+fn is_near(one: &Share, other: &Share, n: usize) -> bool {
+    // A ratio of two doubles is off by less than this, which settles all but the nearest cases.
+    const DOUBT: f64 = 1e-14;
+    let value = |share: &Share| {
+        let (numerator, denominator) = (share.numer().to_f64()?, share.denom().to_f64()?);
+        denominator.is_finite().then(|| numerator / denominator)
+    };
+    let limit = n as f64 / 4_294_967_296.0;
+    if let (Some(one), Some(other)) = (value(one), value(other)) {
+        let apart = (one - other).abs();
+        if apart + DOUBT < limit {
+            return true;
+        }
+        if apart > limit + DOUBT {
+            return false;
+        }
+    }
+    // Without bringing anything to lowest terms.
+    let (one_part, other_part) = (one.numer() * other.denom(), other.numer() * one.denom());
+    let apart = if one_part > other_part { one_part - other_part } else { other_part - one_part };
+    (apart << 32u32) <= one.denom() * other.denom() * n
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::diagnostic::Code;
 use crate::endpoint::{
-    PORT, PortRange, colon_ports, is_ipv4, is_ipv6, name_ref, near_keyword, needs_brackets, plain_server,
+    PORT, PlainServer, PortRange, colon_ports, is_ipv4, is_ipv6, name_ref, near_keyword, needs_brackets, plain_server,
     server_address,
 };
 use crate::keyword;
@@ -84,6 +84,7 @@ fn inline(mut i: In<'_>) -> Parsed<'_, Vec<Backend>> {
     let mut list = Vec::new();
     let mut before = None;
     loop {
+        i = plain_run(i, &mut list, &mut before)?;
         let (rest, parsed) = match plain(i) {
             Some((rest, backend)) => (rest, Some(backend)),
             None => element().parse(i, before)?,
@@ -162,7 +163,7 @@ fn push<'a>(list: &mut Vec<Backend>, parsed: Option<Backend>, at: In<'a>) -> Res
             SyntaxError::new(Code::PoolNesting, at.here(), format!("more than {MAX_BACKENDS} backends in one list"));
         return Err(error.abort());
     }
-    if list.len() == 1 && list.capacity() == 1 {
+    if list.len() == list.capacity() && list.len() == 1 {
         // One allocation for a list on one line, however long it is.
         list.reserve_exact(1 + commas_ahead(at.rest.as_bytes()));
     }
@@ -182,12 +183,30 @@ fn commas_ahead(bytes: &[u8]) -> usize {
 
 /// A [`backend`] of the plainest form, read in one go: large programs have hundreds of thousands.
 fn plain(i: In<'_>) -> Option<(In<'_>, Backend)> {
-    let found = plain_server(i)?;
+    let found = plain_server(i.rest.as_bytes())?;
+    Some(plain_backend(i, &found))
+}
+
+#[inline]
+fn plain_backend<'a>(i: In<'a>, found: &PlainServer) -> (In<'a>, Backend) {
     let (address, end) = (i.skip(found.address_len), i.skip(found.len));
     let port = found.port.map(|(value, len)| Spanned { value, span: address.skip(1).span_of(len) });
     let weight = found.weight.map(|(value, len)| Spanned { value, span: i.skip(found.len - len).span_to(end) });
     let server = Server::Address(found.address.into(), i.span_to(address));
-    Some((end, Backend { server, port, weight, backup: false, span: i.span_to(end) }))
+    (end, Backend { server, port, weight, backup: false, span: i.span_to(end) })
+}
+
+/// Reads plain backends as long as `, ` and the start of another follow, which is where it ends.
+fn plain_run<'a>(mut i: In<'a>, list: &mut Vec<Backend>, before: &mut Option<Span>) -> Result<In<'a>, Abort> {
+    while let Some(found) = plain_server(i.rest.as_bytes())
+        && let [b',', b' ', b'0'..=b'9', ..] = i.rest.as_bytes()[found.len..]
+    {
+        let (end, backend) = plain_backend(i, &found);
+        push(list, Some(backend), i)?;
+        *before = Some(end.span_of(1));
+        i = end.skip(2);
+    }
+    Ok(i)
 }
 
 /// `backend = server [ ":" PORTS ] { "weight" NUMBER | "backup" }`

@@ -26,11 +26,13 @@ const MULTIPORT: usize = 15;
 /// Lowers a program. The error is everything that iptables cannot do of it.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
     let mut errors = pending(config, "iptables");
-    errors.extend(sinks_in_the_way(config, free_ports(config)));
+    // Only programs that keep anyone out need to be looked through.
+    let sinks = if config.services().iter().any(needs_sinks) { free_ports(config) } else { [9, 10] };
+    errors.extend(sinks_in_the_way(config, sinks));
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut lowering = Lowering::new(config, options);
+    let mut lowering = Lowering::new(config, options, sinks);
     lowering.services();
     lowering.sinks();
     let filter = lowering.filter();
@@ -110,7 +112,7 @@ struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config, options: &Options) -> Lowering<'a> {
+    fn new(config: &'a Config, options: &Options, ports: [u16; 2]) -> Lowering<'a> {
         let mut nat =
             NatChains { names: Names::new(options.instance.as_ref()), chains: Vec::new(), errors: Vec::new() };
         let mut hooks = Vec::new();
@@ -122,9 +124,8 @@ impl<'a> Lowering<'a> {
             hooks.push(HookJump { built_in: built_in(hook), chain: nat.add(name) });
         }
         let (reject, drop) = (nat.names.fixed("REJECT"), nat.names.fixed("DROP"));
-        let free = free_ports(config);
         let sink = |port, chain| Sink { port, chain, used: BTreeSet::new() };
-        let sinks = Sinks { reject: sink(free[0], nat.add(reject)), drop: sink(free[1], nat.add(drop)) };
+        let sinks = Sinks { reject: sink(ports[0], nat.add(reject)), drop: sink(ports[1], nat.add(drop)) };
         let comments = config.services().iter().map(|service| Comment::new(config.label(service))).collect();
         Lowering { config, nat, hooks, sinks, comments }
     }

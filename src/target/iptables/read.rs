@@ -60,14 +60,18 @@ pub fn read_by_words(text: &str, families: Families) -> Result<Dump<'_>, Vec<Rea
 
 fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Dump<'t>, Vec<ReadError>> {
     let mut tokens = Vec::new();
-    for (line, number) in text.lines().zip(1u32..) {
-        reader.number = number;
-        if let Err(message) = reader.line(line, &mut tokens) {
-            reader.fail(number, message);
+    let mut start = 0;
+    while start < text.len() {
+        let length = memchr::memchr(b'\n', &text.as_bytes()[start..]);
+        let end = length.map_or(text.len(), |length| start + length);
+        reader.number += 1;
+        if let Err(message) = reader.line(&text[start..end], &mut tokens) {
+            reader.fail(reader.number, message);
         }
         if reader.errors.len() >= MAX_ERRORS {
             return Err(reader.errors);
         }
+        start = end + 1;
     }
     reader.finish()
 }

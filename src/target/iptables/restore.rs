@@ -11,8 +11,8 @@ use crate::statement::balance::Protocol;
 use crate::target::split::Probability;
 
 use super::model::{
-    BpfProgram, Chain, Comment, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset, Table,
-    TableName, Target,
+    BpfProgram, Chain, Comment, CommentId, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset,
+    Table, TableName, Target,
 };
 
 /// Which families the text is for.
@@ -152,16 +152,26 @@ pub(super) struct Out<'w, W: Write> {
     buffer: Vec<u8>,
     to: &'w mut W,
     comments: &'w [Comment],
+    /// The match for the comment that was printed last: the rules of a service follow each other.
+    commented: (Option<CommentId>, Vec<u8>),
+    /// The number that was printed last, its digits and how many they are: many servers have one port.
+    numbered: (u32, [u8; MAX_DIGITS], usize),
 }
+
+/// Digits of the largest number.
+const MAX_DIGITS: usize = 10;
 
 /// Where the buffer is written out.
 const PIECE: usize = 64 << 10;
 
 impl<'w, W: Write> Out<'w, W> {
     pub fn new(rules: &'w Ruleset, to: &'w mut W) -> Out<'w, W> {
-        Out { buffer: Vec::with_capacity(PIECE + 4096), to, comments: &rules.comments }
+        let numbered = (0, *b"0000000000", 1);
+        let buffer = Vec::with_capacity(PIECE + 4096);
+        Out { buffer, to, comments: &rules.comments, commented: (None, Vec::new()), numbered }
     }
 
+    #[inline]
     pub fn text(&mut self, text: &str) {
         self.buffer.extend_from_slice(text.as_bytes());
     }
@@ -204,7 +214,7 @@ impl<'w, W: Write> Out<'w, W> {
     }
 
     fn rules(&mut self, table: &Table, chain: &Chain, list: &[Rule], prefix: &str) -> io::Result<()> {
-        let start = format!("{prefix}-A {}", chain.name.as_str());
+        let start = [prefix, "-A ", chain.name.as_str()].concat();
         for rule in list {
             self.text(&start);
             self.rule(table, rule);
@@ -224,26 +234,35 @@ impl<'w, W: Write> Out<'w, W> {
         if let Some(interface) = &rule.interface {
             self.interface(interface);
         }
-        if let Some(protocol) = rule.protocol {
-            self.text(" -p ");
-            self.text(protocol.name());
+        match rule.protocol {
+            Some(Protocol::Tcp) => self.text(" -p tcp"),
+            Some(Protocol::Udp) => self.text(" -p udp"),
+            Some(Protocol::Sctp) => self.text(" -p sctp"),
+            None => {}
         }
         for one in &rule.matches {
             self.one_match(one, rule.protocol);
         }
         if let Some(comment) = rule.comment {
-            let comment = &self.comments[comment.0 as usize];
-            self.text(" -m comment --comment ");
-            match comment.is_plain() {
-                true => {
-                    self.text("\"");
-                    self.text(comment.as_str());
-                    self.text("\"");
-                }
-                false => self.text(&quoted(comment.as_str())),
-            }
+            self.comment(comment);
         }
         self.target(table, rule);
+    }
+
+    #[inline]
+    fn comment(&mut self, id: CommentId) {
+        let (last, text) = &mut self.commented;
+        if *last != Some(id) {
+            *last = Some(id);
+            let comment = &self.comments[id.0 as usize];
+            text.clear();
+            text.extend_from_slice(b" -m comment --comment ");
+            match comment.is_plain() {
+                true => [b"\"", comment.as_str().as_bytes(), b"\""].map(|part| text.extend_from_slice(part)),
+                false => [quoted(comment.as_str()).as_bytes(), b"", b""].map(|part| text.extend_from_slice(part)),
+            };
+        }
+        self.buffer.extend_from_slice(text);
     }
 
     fn net(&mut self, option: &str, net: &Negatable<IpNet>) {
@@ -403,7 +422,9 @@ impl<'w, W: Write> Out<'w, W> {
                     text[len..len + 4].copy_from_slice(&digits);
                     len += count + 1;
                 }
-                self.buffer.extend_from_slice(&text[..len - 1]);
+                let end = self.buffer.len() + len - 1;
+                self.buffer.extend_from_slice(&text);
+                self.buffer.truncate(end);
             }
             IpAddr::V6(address) => self.text(&address.to_string()),
         }
@@ -413,27 +434,50 @@ impl<'w, W: Write> Out<'w, W> {
     fn probability(&mut self, probability: Probability) {
         let mut text = *b"0.00000000000";
         let mut rest = probability.digits();
-        for place in (2..text.len()).rev().chain([0]) {
-            text[place] += (rest % 10) as u8;
-            rest /= 10;
+        for place in (3..text.len()).rev().step_by(2) {
+            let pair = PAIRS[(rest % 100) as usize];
+            (text[place - 1], text[place]) = (pair[0], pair[1]);
+            rest /= 100;
         }
+        (text[2], text[0]) = (b'0' + (rest % 10) as u8, b'0' + (rest / 10) as u8);
         self.buffer.extend_from_slice(&text);
     }
 
-    fn number(&mut self, mut number: u32) {
-        if number < 10 {
-            return self.buffer.push(b'0' + number as u8);
+    #[inline]
+    fn number(&mut self, number: u32) {
+        if self.numbered.0 != number {
+            self.numbered = digits(number);
         }
-        let mut digits = [0u8; 10];
-        let mut at = digits.len();
-        while number > 0 {
-            at -= 1;
-            digits[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-        self.buffer.extend_from_slice(&digits[at..]);
+        let (_, text, count) = &self.numbered;
+        // A copy of a fixed length is cheaper than one of the right length.
+        let end = self.buffer.len() + count;
+        self.buffer.extend_from_slice(text);
+        self.buffer.truncate(end);
     }
 }
+
+/// A number with its digits, padded, and their count.
+fn digits(number: u32) -> (u32, [u8; MAX_DIGITS], usize) {
+    let mut text = [b'0'; MAX_DIGITS];
+    let count = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    let mut rest = number;
+    for place in (0..count).rev() {
+        text[place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    (number, text, count)
+}
+
+/// Two digits for each number below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut table = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        table[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    table
+};
 
 /// Each octet in decimal with a dot behind it, and the number of its digits.
 const OCTETS: [([u8; 4], usize); 256] = {

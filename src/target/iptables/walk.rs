@@ -16,7 +16,7 @@ mod test;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
@@ -156,7 +156,8 @@ pub struct Flow<'d> {
     comment: Option<&'d str>,
 }
 
-type Flows<'d> = Vec<(Flow<'d>, Part)>;
+/// Most walks have one until a backend is picked.
+type Flows<'d> = SmallVec<[(Flow<'d>, Part); 1]>;
 
 /// How a connection ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,7 +237,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             translated: Source::Kept,
             comment: None,
         };
-        let flows = vec![(flow, Part::one())];
+        let flows = smallvec![(flow, Part::one())];
         let flows = if self.rules.is_for(self.packet) { self.hooks(flows) } else { flows };
         for (flow, part) in flows {
             self.end(End { action: flow.action, source: flow.translated, comment: flow.comment }, part);
@@ -288,9 +289,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         // Translation leaves alone what is not tracked.
         let (flows, mut accepted): (Flows<'d>, Flows<'d>) = match name {
             TableName::Nat => flows.into_iter().partition(|(flow, _)| flow.tracked),
-            _ => (flows, Vec::new()),
+            _ => (flows, Flows::new()),
         };
-        let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Vec::new(), goto: false }];
+        let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false }];
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
             let key = |(flow, _): &(Flow<'_>, _)| Key {
@@ -329,7 +330,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 },
             }
         }
-        let mut merged = Vec::new();
+        let mut merged = Flows::new();
         merge(&mut merged, accepted);
         merged
     }
@@ -352,6 +353,22 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             return None;
         }
         let crowded = frame.live.len() >= MAX_FLOWS || self.words > MAX_WORDS;
+        let plain = self.steps.is_none() && self.counters.is_none() && !crowded;
+        if let ([(flow, _)], true) = (&frame.live[..], plain) {
+            // The usual case, without the lists of the general one.
+            let answer = test::test(rule, at, flow, None);
+            match (&answer, &rule.target) {
+                (Answer::No, _) | (Answer::Yes(_), Target::Next) => return None,
+                (Answer::CannotTell, _) | (_, Target::Unknown(_)) => {}
+                (Answer::Yes(_), _) => {
+                    let mut taken = Flows::new();
+                    if let Some((flow, part)) = frame.live.pop() {
+                        self.split(flow, part, answer, &mut frame.live, &mut taken);
+                    }
+                    return self.apply(rule, taken, frame, accepted);
+                }
+            }
+        }
         let reached = self.steps.is_some().then(|| sum(&frame.live));
         let mut hit = Hit::No;
         let answers: SmallVec<[Answer; 1]> = frame
@@ -366,7 +383,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             hit = Hit::CannotTell;
             self.report_matches(rule, at, crowded);
         }
-        let mut taken: Flows<'d> = Vec::new();
+        let mut taken = Flows::new();
         if answers.iter().any(|answer| matches!(answer, Answer::Yes(_))) {
             let unknown = if let Target::Unknown(text) = rule.target { Some(text) } else { None };
             hit = if unknown.is_some() { Hit::CannotTell } else { Hit::Yes };
@@ -428,7 +445,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         accepted: &mut Flows<'d>,
     ) -> Option<Frame<'d>> {
         let comment = rule.comment.as_deref();
-        let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Vec::new(), goto });
+        let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Flows::new(), goto });
         match &rule.target {
             Target::Accept => accepted.extend(taken),
             Target::Return => frame.returned.extend(taken),
@@ -448,7 +465,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                     flow.action = Action::Dnat(address, flow.port);
                     flow.comment = comment;
                 }
-                accepted.extend(taken);
+                keep(accepted, taken);
             }
             Target::Redirect(port) => {
                 let here = self.redirected();
@@ -616,6 +633,15 @@ fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
         | Target::Snat(_) => {}
     }
     true
+}
+
+/// Adds flows at the end; room for several backends is made at once.
+fn keep<'d>(accepted: &mut Flows<'d>, taken: Flows<'d>) {
+    const SOME: usize = 12;
+    if !accepted.is_empty() && !accepted.spilled() {
+        accepted.reserve(SOME);
+    }
+    accepted.extend(taken);
 }
 
 fn sum(flows: &Flows<'_>) -> Part {

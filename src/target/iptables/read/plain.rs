@@ -18,16 +18,17 @@ pub struct Plain<'t> {
     pub aim: Option<(&'t str, bool)>,
 }
 
-/// Words with one space between them; none holds a quote but a comment.
+/// Words with one space between them, in a line without other blanks; none holds a quote but a comment.
 struct Words<'t> {
     line: &'t str,
     at: usize,
 }
 
 impl<'t> Words<'t> {
+    #[inline]
     fn next(&mut self) -> Option<&'t str> {
         let rest = self.line.get(self.at..)?;
-        let length = rest.bytes().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'"'));
+        let length = memchr::memchr2(b' ', b'"', rest.as_bytes());
         let word = match length {
             None => rest,
             Some(length) if rest.as_bytes()[length] == b' ' => &rest[..length],
@@ -70,6 +71,9 @@ pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
         (Families::One(own), _) => Some(own),
         (Families::Both, written) => written,
     };
+    if memchr::memchr2(b'\t', b'\r', line.as_bytes()).is_some() {
+        return None;
+    }
     let mut words = Words { line, at: command };
     words.expect("-A")?;
     let chain = words.next().filter(|chain| !chain.starts_with('-') && *chain != "!")?;

@@ -1,6 +1,6 @@
 //! The options of a target that is known.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::ir::Family;
 use crate::target::iptables::dump::Target;
@@ -50,8 +50,8 @@ fn only<'g>(options: &'g [Given<'_>], name: &str) -> Option<&'g str> {
 /// `ADDRESS`, `ADDRESS:PORTS`, `[ADDRESS]:PORTS` or `:PORTS`; a range of addresses is several destinations.
 fn end(text: &str) -> Option<(Option<IpAddr>, Option<&str>)> {
     // `A.B.C.D:P` is by far the most frequent.
-    if let Some((address, ports)) = text.rsplit_once(':')
-        && let Ok(address) = address.parse::<Ipv4Addr>()
+    if let Some((address, rest)) = value::quad(text)
+        && let Some(ports) = rest.strip_prefix(':')
     {
         return Some((Some(address.into()), Some(ports)));
     }

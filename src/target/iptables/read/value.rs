@@ -79,9 +79,12 @@ pub fn net(text: &str) -> Option<Net> {
         Some((address, mask)) => (address, Some(mask)),
         None => (text, None),
     };
-    let address = match address.parse() {
-        Ok(address) => address,
-        Err(_) => short_ipv4(address)?,
+    let address = match quad(address) {
+        Some((address, "")) => address.into(),
+        _ => match address.parse() {
+            Ok(address) => address,
+            Err(_) => short_ipv4(address)?,
+        },
     };
     let max = match address {
         IpAddr::V4(_) => 32,
@@ -96,6 +99,11 @@ pub fn net(text: &str) -> Option<Net> {
         },
     };
     Net::new(address, mask)
+}
+
+/// An IPv4 address at the start of a text, and what follows it. As everywhere, no octet has a leading zero.
+pub fn quad(text: &str) -> Option<(Ipv4Addr, &str)> {
+    crate::endpoint::quad(text.as_bytes()).map(|(address, length)| (address, &text[length..]))
 }
 
 fn ones(like: IpAddr, length: u8) -> IpAddr {
@@ -162,5 +170,22 @@ pub fn protocol(text: &str) -> Option<Option<RuleProtocol>> {
         Some(protocol) => one(protocol),
         None if is(&"all") => Some(None),
         None => OTHERS.iter().any(is).then_some(Some(RuleProtocol::Other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quad_is_an_address_and_no_more() {
+        for (text, rest) in [("1.2.3.4", ""), ("0.0.0.0:1", ":1"), ("255.255.255.255/32", "/32"), ("1.2.3.4.5", ".5")] {
+            let address = text[..text.len() - rest.len()].parse().expect("an address");
+            assert_eq!(quad(text), Some((address, rest)));
+        }
+        for text in ["", "1", "1.2.3", "1.2.3.", "256.1.1.1", "1.2.3.4444", "01.2.3.4", "1.2..3", "1.2.3.00", "a.b.c.d"]
+        {
+            assert_eq!(quad(text), None, "{text}");
+        }
     }
 }

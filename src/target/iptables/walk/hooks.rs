@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use smallvec::smallvec;
+
 use crate::meaning::Direction;
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
 use crate::target::iptables::dump::{Dump, Policy, Side};
@@ -73,12 +75,12 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         }
         // The first route is that of the address as the program wrote it.
         let (here, on) = self.routed(flows);
-        let mut flows = Vec::new();
+        let mut flows = Flows::new();
         for (output, part) in [(LOOPBACK, here), (Place::Unknown, on)] {
             flows.extend(self.chains("OUTPUT", &[Raw, Mangle, Nat], (Place::Nothing, output), part));
         }
         let (here, on) = self.routed(flows);
-        let mut ends = Vec::new();
+        let mut ends = Flows::new();
         for (output, part) in [(LOOPBACK, here), (Place::Unknown, on)] {
             let part = self.chains("OUTPUT", &[Filter, Security], (Place::Nothing, output), part);
             let mut part = self.chains("POSTROUTING", &[Mangle, Nat], (Place::Nothing, output), part);
@@ -100,14 +102,14 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         if self.rules.beyond == Beyond::Nothing {
             return flows;
         }
-        let mut ends = Vec::new();
+        let mut ends = Flows::new();
         for (flow, part) in flows {
             asked.special(Side::Destination, flow.destination);
             let certain = flow.destination.is_none_or(|address| address.is_loopback() || is_for_all(address));
             if !certain {
                 let mut trial = Run::new(self.rules, self.packet, self.machine);
                 trial.asked = self.asked;
-                let passed = trial.chains("INPUT", IN, at, vec![(flow.clone(), Part::one())]);
+                let passed = trial.chains("INPUT", IN, at, smallvec![(flow.clone(), Part::one())]);
                 let untouched = matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
                 self.tests += trial.tests;
                 if !untouched {
@@ -118,7 +120,7 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
                     continue;
                 }
             }
-            ends.extend(self.chains("INPUT", IN, at, vec![(flow, part)]));
+            ends.extend(self.chains("INPUT", IN, at, smallvec![(flow, part)]));
         }
         ends
     }
