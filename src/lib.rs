@@ -17,6 +17,8 @@ pub mod dispatch;
 pub mod endpoint;
 pub mod explain;
 pub mod file;
+#[cfg(test)]
+mod generated;
 pub mod ir;
 pub mod keyword;
 pub mod list;
