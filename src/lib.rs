@@ -11,6 +11,7 @@
 //! diagnostics; only [`resolve`] makes an [`ir::Config`], so a target cannot be handed an unchecked program. What is read back
 //! from text is held against the [`meaning`], which shares no code with the targets. IO stands in [`cli`] alone.
 
+pub mod address;
 pub mod cli;
 pub mod diagnostic;
 pub mod dispatch;

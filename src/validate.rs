@@ -5,12 +5,12 @@
 //! as surely as one that matches too little.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use foldhash::{HashSet, HashSetExt};
-use ipnet::IpNet;
 use num_traits::One;
 
+use crate::address::{address, last, number, range};
 use crate::ir::hash::Hash6;
 use crate::ir::share::Share;
 use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
@@ -66,33 +66,6 @@ pub struct Reference<'a> {
     starts: [Vec<u128>; 2],
     /// For each stretch the services that may match its destinations, in order.
     candidates: [Vec<Vec<u32>>; 2],
-}
-
-/// The first and the last address of a prefix, in host order.
-fn range(net: IpNet) -> (u128, u128) {
-    (number(net.network()), number(net.broadcast()))
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-fn address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(number as u32).into(),
-        Family::V6 => Ipv6Addr::from(number).into(),
-    }
-}
-
-/// The last address of a family.
-fn last(family: Family) -> u128 {
-    match family {
-        Family::V4 => u128::from(u32::MAX),
-        Family::V6 => u128::MAX,
-    }
 }
 
 /// Stretches that the rules on loopback, multicast and broadcast cut.
