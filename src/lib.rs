@@ -4,7 +4,7 @@
 //! text ──parse──▶ File ──resolve──▶ ir::Config ──lower──▶ rules (typed model of one target)
 //!                  │                   │                      │
 //!                  └─ fmt              ├─ meaning             ├─ print: text, JSON
-//!                                      └─ explain, which      └─ read back ──▶ walk: trace, validate
+//!                                      └─ explain, which      └─ read back ──▶ walk: trace, validate, listeners
 //! ```
 //!
 //! One direction: a module uses what stands left of it. Each phase is a pure function that returns its value and all its
@@ -23,6 +23,7 @@ mod generated;
 pub mod ir;
 pub mod keyword;
 pub mod list;
+pub mod listeners;
 pub mod meaning;
 pub mod option;
 pub mod packet;
