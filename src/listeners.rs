@@ -26,7 +26,7 @@ use crate::trace::{Machine, Packet};
 use sweep::{Ask, Row, Sweep};
 
 /// The tests that one search may ask: a few seconds.
-pub const MAX_COST: u64 = 100_000_000;
+pub const MAX_COST: u64 = 60_000_000;
 
 /// The rules would need more than [`MAX_COST`] tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +118,24 @@ impl Case {
     }
 }
 
+impl Goal {
+    /// What happens to a packet; of ports that [vary](ToPort::Varied) that is said of the first alone.
+    pub fn action(&self, packet: &Packet) -> Action {
+        let port = |port: &ToPort| match port {
+            ToPort::Fixed(port) | ToPort::Varied(port) => *port,
+            // Moved ports were ports.
+            ToPort::Moved(by) => (i32::from(packet.port) + by) as u16,
+        };
+        match self {
+            Goal::To(to, at) => Action::Dnat(to.unwrap_or(packet.destination), port(at)),
+            Goal::Here(at) => Action::Redirect(port(at)),
+            Goal::Pass => Action::Pass,
+            Goal::Drop => Action::Drop,
+            Goal::Reject => Action::Reject,
+        }
+    }
+}
+
 impl Fate {
     /// Whether all connections pass.
     pub fn is_pass(&self) -> bool {
@@ -193,13 +211,10 @@ pub fn find(survey: &dyn Survey, family: Family, limit: u64) -> Result<Found, To
     let own = usual.first + (usual.last - usual.first) / 2;
     let at_home = machine(family, own);
     let before = sweep.cost;
-    let ask = Ask { keeps: Some(own), ..Ask::default() };
-    let local = sweep.row(own, &at_home, ask).and_then(|(local, _)| {
-        let opened = sweep.row(own, &at_home, Ask { opened: true, ..ask })?.0;
-        Ok((local, opened))
-    });
+    let local = sweep.row(own, &at_home, Ask { keeps: Some(own), ..Ask::default() });
     let unseen_local = local.is_err();
-    let (local, opened) = local.unwrap_or_else(|TooLarge| (usual.row.clone(), usual.row.clone()));
+    let local = local.map_or_else(|TooLarge| usual.row.clone(), |(row, _)| row);
+    let opened = sweep.opened(&local);
     // A rule that asks for a named address of this machine is found where there are few of them.
     let mut owned: Vec<Stretch> = Vec::new();
     if !unseen_local && (sweep.cost - before).saturating_mul(stretches.len() as u64) <= limit / 8 {

@@ -73,7 +73,8 @@ impl<T: Walk + Survey> Rules for T {}
 pub struct Searched<'r> {
     /// Those that may translate: tables that only filter are left out.
     pub translating: &'r dyn Rules,
-    pub all: &'r dyn Rules,
+    /// With those that only filter, where there are any.
+    pub all: Option<&'r dyn Walk>,
     /// What is not known of those that may translate.
     pub unknown: Vec<Unknown>,
 }
@@ -88,9 +89,11 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
             let translating = Dump { tables: dump.tables.iter().filter(translates).cloned().collect() };
             let families = families(&dump, &text).into_iter().map(|family| {
                 let unknown = unknown(&translating, family);
-                let (translating, all) =
-                    (iptables::Evaluator::new(&translating, family), iptables::Evaluator::new(&dump, family));
-                look(family, &Searched { translating: &translating, all: &all, unknown })
+                let all =
+                    (dump.tables.len() > translating.tables.len()).then(|| iptables::Evaluator::new(&dump, family));
+                let translating = iptables::Evaluator::new(&translating, family);
+                let all = all.as_ref().map(|all| all as &dyn Walk);
+                look(family, &Searched { translating: &translating, all, unknown })
             });
             Ok((families.collect(), target))
         }
@@ -161,7 +164,17 @@ fn load(path: &Path) -> Result<(String, Target), Failure> {
 fn unreadable(path: &Path, errors: Vec<String>) -> Failure {
     const SHOWN: usize = 20;
     let name = path.display();
-    Failure { messages: errors.into_iter().take(SHOWN).map(|error| format!("{name}:{error}")).collect() }
+    let message = |error: String| format!("{name}:{}", cut(&error));
+    Failure { messages: errors.into_iter().take(SHOWN).map(message).collect() }
+}
+
+/// What a line holds may be as long as the file.
+fn cut(error: &str) -> String {
+    const LONGEST: usize = 400;
+    match error.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &error[..end]),
+        None => error.to_owned(),
+    }
 }
 
 /// Each error behind its line.

@@ -111,8 +111,9 @@ pub fn percent(share: &Share) -> String {
 
 /// A share as a fraction where a person can read it, else in decimals.
 pub fn fraction(share: &Share) -> String {
-    let text = share.to_string();
-    if text.len() <= 15 { text } else { format!("{:.10}", share.to_f64().unwrap_or(0.0)) }
+    // 15 digits; what is far longer is not even written to be counted.
+    let text = (share.denom().bits() <= 50).then(|| share.to_string()).filter(|text| text.len() <= 15);
+    text.unwrap_or_else(|| format!("{:.10}", share.to_f64().unwrap_or(0.0)))
 }
 
 /// One thing that may happen, in the project's own JSON.

@@ -154,6 +154,21 @@ impl<'s> Sweep<'s> {
         }
     }
 
+    /// A row, for connections that the machine opens: all others pass.
+    pub fn opened(&mut self, row: &Row) -> Row {
+        let pass = vec![(last(self.family), 0)];
+        let cell = |cell: &Cell| {
+            let profile = &self.profiles.list[cell.profile as usize];
+            let only = |(direction, own): (&Direction, &Vec<(u128, u32)>)| match direction {
+                Direction::Out => own.clone(),
+                Direction::In(_) => pass.clone(),
+            };
+            let profile = self.directions.iter().zip(profile).map(only).collect();
+            Cell { profile: self.profiles.add(profile), ..*cell }
+        };
+        row.iter().map(cell).collect()
+    }
+
     /// Whether an address is where anything of a row goes.
     fn names(&self, row: &Row, own: IpAddr) -> bool {
         let profiles = row.iter().map(|cell| &self.profiles.list[cell.profile as usize]);
@@ -252,8 +267,9 @@ impl<'s> Sweep<'s> {
 
     fn ask(&mut self, packet: &Packet, machine: &Machine) -> Result<Answer, TooLarge> {
         let answer = self.survey.answer(packet, machine);
-        // A question costs something even where no rule is tested.
-        self.cost += answer.cost + 8;
+        // A question costs something even where no rule is tested, and so do fractions of thousands of digits.
+        let words = |share: &Share| (share.numer().bits() + share.denom().bits()) / 64;
+        self.cost += answer.cost + 8 + answer.actions.iter().map(|(_, share)| words(share)).sum::<u64>();
         if self.cost > self.limit { Err(TooLarge) } else { Ok(answer) }
     }
 
@@ -296,9 +312,13 @@ impl<'s> Sweep<'s> {
     }
 }
 
-/// Some numbers of a range, evenly.
+/// Some numbers of a range, as if drawn, so that no hash falls in step with them.
 pub fn spread(first: u128, last: u128, count: u128) -> impl Iterator<Item = u128> {
-    let step = ((last - first) / count).max(1);
-    // An odd number beside the step, so that not all are of one residue.
-    (0..count).map(move |nth| first + nth * step + (nth * 0x9e37_79b1) % step).take_while(move |one| *one <= last)
+    let mixed = |nth: u128| {
+        let one = (nth + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let two = (one ^ (one >> 67)).wrapping_mul(0xd6e8_feb8_6659_fd93_ca5a_8263_9512_1157);
+        two ^ (two >> 61)
+    };
+    let size = (last - first).saturating_add(1);
+    (0..count.min(size)).map(move |nth| first + mixed(nth) % size)
 }

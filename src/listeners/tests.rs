@@ -110,22 +110,6 @@ fn too_many_rules_are_told_and_not_waited_for() {
     assert!(parts.iter().all(|part| !part.listeners.is_empty()));
 }
 
-/// What a listener's goal is for one of its packets.
-fn action(goal: &Goal, packet: &Packet) -> Option<Action> {
-    let moved = |port: &ToPort| match port {
-        ToPort::Fixed(port) => Some(*port),
-        ToPort::Moved(by) => Some(u16::try_from(i32::from(packet.port) + by).expect("a port")),
-        ToPort::Varied(_) => None,
-    };
-    Some(match goal {
-        Goal::To(to, port) => Action::Dnat(to.unwrap_or(packet.destination), moved(port)?),
-        Goal::Here(port) => Action::Redirect(moved(port)?),
-        Goal::Pass => Action::Pass,
-        Goal::Drop => Action::Drop,
-        Goal::Reject => Action::Reject,
-    })
-}
-
 /// What the listeners say of a packet, where they say it for every port; `own` where it is for an address of this machine that no rule names.
 fn said(found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)>> {
     let at = crate::address::number(packet.destination);
@@ -154,8 +138,11 @@ fn said(found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)
     });
     let mut shares: Vec<(Action, Share)> = match case.map(|case| &case.fate) {
         Some(Fate::Shares(shares)) => {
-            let action = |(goal, share): &(Goal, Share)| Some((action(goal, packet)?, share.clone()));
-            shares.iter().map(action).collect::<Option<_>>()?
+            let varies = |goal: &Goal| matches!(goal, Goal::To(_, ToPort::Varied(_)) | Goal::Here(ToPort::Varied(_)));
+            if shares.iter().any(|(goal, _)| varies(goal)) {
+                return None;
+            }
+            shares.iter().map(|(goal, share)| (goal.action(packet), share.clone())).collect()
         }
         Some(Fate::Hashed(_)) => panic!("no rule of these hashes"),
         None => vec![(Action::Pass, One::one())],

@@ -140,6 +140,9 @@ struct Refused {
     unless: Option<String>,
 }
 
+/// Rules that are tested again to tell comments, filters and first connections.
+const MAX_TOLD: u64 = 10_000_000;
+
 /// Clients that are tried for all hashes together.
 const CLIENTS: usize = 1 << 18;
 
@@ -170,18 +173,56 @@ impl Told {
                 }
             }
         };
-        let listeners = listeners
-            .into_iter()
-            .map(|listener| {
-                let fated = listener.cases.iter().map(|case| Fated::of(case, searched, clients, &mut note)).collect();
-                (listener, fated)
-            })
-            .collect();
+        let mut spent = 0u64;
+        let mut brief = None;
+        let mut told = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let first = &listener.cases[0];
+            let cost = searched.translating.answer(&first.packet, &first.machine).cost;
+            spent = spent.saturating_add(cost.saturating_mul(listener.cases.len() as u64));
+            if spent > MAX_TOLD && brief.is_none() {
+                brief = Some(title(family, &listener));
+            }
+            let fated = |case: &Case| match brief {
+                None => Fated::of(case, searched, clients, &mut note),
+                Some(_) => Fated::brief(case),
+            };
+            let fated = listener.cases.iter().map(fated).collect();
+            told.push((listener, fated));
+        }
+        if let Some(first) = brief {
+            notes.push(format!("too many rules: `{first}` and what follows have shares, and nothing else"));
+        }
+        let listeners = told;
         Told { family, arrivals: found.arrivals, listeners, unknown, notes }
     }
 }
 
 impl Fated {
+    /// What is known without another look at the rules.
+    fn brief(case: &Case) -> Fated {
+        let Fate::Shares(shares) = &case.fate else {
+            return Fated {
+                rows: Vec::new(),
+                unbalanced: Share::zero(),
+                clients: Some(0),
+                sequence: None,
+                refused: None,
+            };
+        };
+        let row = |(goal, share): &(Goal, Share)| Row {
+            action: goal.action(&case.packet),
+            source: Source::Kept,
+            share: share.clone(),
+            real: share.clone(),
+            service: None,
+            origin: None,
+            comment: None,
+        };
+        let rows: Vec<Row> = shares.iter().map(row).collect();
+        Fated { unbalanced: unbalanced(&rows), rows, clients: None, sequence: None, refused: None }
+    }
+
     fn of(case: &Case, searched: &Searched<'_>, clients: usize, note: &mut impl FnMut(&Trace)) -> Fated {
         let translating = match case.fate {
             Fate::Shares(_) => searched.translating.walk(&case.packet, &case.machine, false),
@@ -189,19 +230,26 @@ impl Fated {
         };
         note(&translating);
         let rows = foreign_rows(&translating);
-        let moves = rows.iter().any(|row| matches!(row.action, Action::Dnat(..) | Action::Redirect(_)));
-        let passes = rows.iter().filter(|row| moves && row.action == Action::Pass).map(|row| row.share.clone()).sum();
-        let refused = moves.then(|| refused(case, &translating, searched.all, note)).flatten();
+        let refused = match (case.fate.translates(), searched.all) {
+            (true, Some(all)) => refused(case, &translating, all, note),
+            (_, _) => None,
+        };
         let hashed = matches!(case.fate, Fate::Hashed(_));
         let sequence = first_connections(searched.translating, &case.packet, &case.machine, &translating);
         Fated {
+            unbalanced: unbalanced(&rows),
             rows,
-            unbalanced: passes,
             clients: hashed.then_some(clients),
             sequence: sequence.filter(|_| !hashed),
             refused,
         }
     }
+}
+
+/// What passes although other connections are translated.
+fn unbalanced(rows: &[Row]) -> Share {
+    let moves = rows.iter().any(|row| matches!(row.action, Action::Dnat(..) | Action::Redirect(_)));
+    rows.iter().filter(|row| moves && row.action == Action::Pass).map(|row| row.share.clone()).sum()
 }
 
 /// Rows for all clients alike: which of them keep their addresses is not what shares are about.
@@ -444,7 +492,8 @@ fn people(look: &Look, families: &[Told], target: Target) -> Result<(), Failure>
 fn one(look: &Look, listener: &Listener, case: &Case, fated: &Fated) -> String {
     let mut text = table(look, &without_sources(&fated.rows));
     if let Some(clients) = fated.clients {
-        text.push_str(&format!("  by a hash of the client, counted over {clients} clients\n"));
+        let counted = if clients > 0 { format!(", counted over {clients} clients") } else { String::new() };
+        text.push_str(&format!("  by a hash of the client{counted}\n"));
     }
     if !fated.unbalanced.is_zero() {
         let passes = format!("passes unbalanced {}", percent(&fated.unbalanced));
