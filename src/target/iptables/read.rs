@@ -107,10 +107,7 @@ impl<'t> Reader<'t> {
             _ => {
                 let line = without_counters(line)?;
                 tokens.clear();
-                token::tokens(line, tokens)?;
-                if tokens.len() > MAX_WORDS {
-                    return Err(format!("more than {MAX_WORDS} words"));
-                }
+                token::tokens(line, MAX_WORDS, tokens)?;
                 self.command(line, tokens)
             }
         }
