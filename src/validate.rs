@@ -14,6 +14,7 @@ use foldhash::{HashSet, HashSetExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use num_traits::ToPrimitive;
 
+use crate::address::{address, last, number};
 use crate::ir::share::Share;
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
@@ -61,28 +62,6 @@ pub enum Stop {
 
 /// The tests of one comparison: a few seconds.
 pub const MAX_COST: u64 = 30_000_000;
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-fn address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(number as u32).into(),
-        Family::V6 => Ipv6Addr::from(number).into(),
-    }
-}
-
-/// The last address of a family.
-fn last(family: Family) -> u128 {
-    match family {
-        Family::V4 => u128::from(u32::MAX),
-        Family::V6 => u128::MAX,
-    }
-}
 
 /// Compares the two for every packet of the families. The error is the first packet where they differ, or that there is too much to compare.
 pub fn validate(

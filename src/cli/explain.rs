@@ -1,5 +1,9 @@
 //! `lbc explain`
 
+mod foreign;
+
+use std::path::PathBuf;
+
 use clap::Args;
 use num_traits::{Signed, ToPrimitive, Zero};
 use serde::Serialize;
@@ -18,21 +22,33 @@ use super::{Exit, Failure, Global};
 /// Say what each service does, and why each rule has its number
 #[derive(Debug, Args)]
 pub struct Explain {
-    #[command(flatten)]
-    input: Input,
+    /// Files, directories (every *.lb below), or - for standard input
+    #[arg(required_unless_present = "rules", conflicts_with = "rules", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The name that standard input goes by
+    #[arg(long, value_name = "NAME", default_value = "<stdin>")]
+    stdin_filename: String,
     #[command(flatten)]
     declarations: Declarations,
-    /// Whose numbers are explained
-    #[arg(long, value_enum, default_value_t = Target::Iptables)]
-    target: Target,
-    /// Only this service
+    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
+    /// Whose numbers are explained [default: iptables]
+    #[arg(long, value_enum, conflicts_with = "rules")]
+    target: Option<Target>,
+    /// Only this service; with --rules a listener: [PROTO/]ADDR:PORT
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
 }
 
 impl Explain {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
-        let (program, syntax) = self.input.program(&self.declarations)?;
+        if let Some(rules) = &self.rules {
+            return foreign::explain(global, rules, self.service.as_deref());
+        }
+        let target = self.target.unwrap_or(Target::Iptables);
+        let input = Input { paths: self.paths.clone(), stdin_filename: self.stdin_filename.clone() };
+        let (program, syntax) = input.program(&self.declarations)?;
         let config = match resolve::check(&program, syntax) {
             Ok(config) => config,
             Err(errors) => {
@@ -48,14 +64,14 @@ impl Explain {
             let near = near.map_or_else(String::new, |near| format!("; {near}"));
             return Err(Failure::new(format!("there is no service `{name}`{near}")));
         }
-        let form = match self.target {
+        let form = match target {
             Target::Iptables => Form::Iptables,
             Target::Nft | Target::NftJson => Form::Nft,
         };
         match wants_json(global) {
             true => {
                 let services = services.iter().map(|service| json(&config, service, form)).collect();
-                print_json(global, &Json { format_version: "1.0", target: self.target.name(), services })?;
+                print_json(global, &Json { format_version: "1.0", target: target.name(), services })?;
             }
             false => {
                 let look = Look::new(global);

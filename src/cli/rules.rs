@@ -1,14 +1,17 @@
 //! The rules that `trace` and `explain` look at: those that a program compiles to, or those of a file.
 
+use std::io::Read;
 use std::path::Path;
 
 use clap::ValueEnum;
 
 use crate::diagnostic::Diagnostic;
 use crate::ir::{Config, Family};
+use crate::survey::Survey;
+use crate::target::iptables::dump::{self, Dump, Match, Table, TableName};
 use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Options, nft};
-use crate::trace::Walk;
+use crate::trace::{Unknown, Walk};
 
 use super::Failure;
 
@@ -57,10 +60,87 @@ pub fn compiled<T>(
 
 /// Reads a file of rules, whose kind its text says.
 pub fn file<T>(path: &Path, family: Family, walk: impl FnOnce(&dyn Walk, Target) -> T) -> Result<T, Failure> {
+    let (text, target) = load(path)?;
+    read(&text, target, family, |rules| walk(rules, target)).map_err(|errors| unreadable(path, errors))
+}
+
+/// Rules that can be searched for listeners.
+pub trait Rules: Walk + Survey {}
+
+impl<T: Walk + Survey> Rules for T {}
+
+/// The rules of a file, in one family.
+pub struct Searched<'r> {
+    /// Those that may translate: tables that only filter are left out.
+    pub translating: &'r dyn Rules,
+    /// With those that only filter, where there are any.
+    pub all: Option<&'r dyn Walk>,
+    /// What is not known of those that may translate.
+    pub unknown: Vec<Unknown>,
+}
+
+/// Reads a file of rules, and lets `look` at them in every family that they are for.
+pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) -> Result<(Vec<T>, Target), Failure> {
+    let (text, target) = load(path)?;
+    match target {
+        Target::Iptables => {
+            let dump = iptables::read(&text, Families::Both).map_err(|errors| unreadable(path, shown(errors)))?;
+            let translates = |table: &&Table<'_>| !matches!(table.name, TableName::Filter | TableName::Security);
+            let translating = Dump { tables: dump.tables.iter().filter(translates).cloned().collect() };
+            let families = families(&dump, &text).into_iter().map(|family| {
+                let unknown = unknown(&translating, family);
+                let all =
+                    (dump.tables.len() > translating.tables.len()).then(|| iptables::Evaluator::new(&dump, family));
+                let translating = iptables::Evaluator::new(&translating, family);
+                let all = all.as_ref().map(|all| all as &dyn Walk);
+                look(family, &Searched { translating: &translating, all, unknown })
+            });
+            Ok((families.collect(), target))
+        }
+        Target::Nft | Target::NftJson => {
+            let name = path.display();
+            let message = format!("`{name}` holds rules of nft, whose listeners lbc does not look for yet");
+            Err(Failure { messages: vec![message, "`lbc trace --rules` follows one packet through them".to_owned()] })
+        }
+    }
+}
+
+/// The families that a dump is for: those of its addresses. One without any is what its tool says, else IPv4.
+fn families(dump: &Dump<'_>, text: &str) -> Vec<Family> {
+    let named: Vec<Family> =
+        Family::ALL.into_iter().filter(|family| dump.rules().any(|rule| rule.family == Some(*family))).collect();
+    match named.is_empty() {
+        true if text.lines().take(2).any(|line| line.contains("ip6tables-save")) => vec![Family::V6],
+        true => vec![Family::V4],
+        false => named,
+    }
+}
+
+/// The matches and targets of a dump that are not known.
+fn unknown(dump: &Dump<'_>, family: Family) -> Vec<Unknown> {
+    let rules = dump.rules().filter(|rule| rule.is_for(family));
+    rules
+        .flat_map(|rule| {
+            let matches =
+                rule.matches.iter().filter_map(|one| if let Match::Unknown(what) = one { Some(*what) } else { None });
+            let target = if let dump::Target::Unknown(what) = rule.target { Some(what) } else { None };
+            matches.chain(target).map(|what| Unknown { what: what.to_owned(), rule: rule.text.to_owned() })
+        })
+        .collect()
+}
+
+/// The text of a file, and its kind.
+fn load(path: &Path) -> Result<(String, Target), Failure> {
     let name = path.display();
     let cannot = |reason: String| Failure::new(format!("cannot read `{name}`: {reason}"));
     let text = match path.as_os_str() == "-" {
-        true => std::io::read_to_string(std::io::stdin().lock()).map_err(|error| cannot(error.to_string()))?,
+        true => {
+            let mut text = String::new();
+            // One byte more tells that there is too much.
+            let read = std::io::stdin().lock().take(MAX_RULES_BYTES + 1).read_to_string(&mut text);
+            read.map_err(|error| cannot(error.to_string()))?;
+            text
+        }
         false => match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => return Err(cannot("not a regular file".to_owned())),
             Ok(metadata) if metadata.len() > MAX_RULES_BYTES => return Err(cannot("far too large".to_owned())),
@@ -68,16 +148,38 @@ pub fn file<T>(path: &Path, family: Family, walk: impl FnOnce(&dyn Walk, Target)
             Err(error) => return Err(cannot(error.to_string())),
         },
     };
+    if text.len() as u64 > MAX_RULES_BYTES {
+        return Err(cannot("far too large".to_owned()));
+    }
     let target = kind(&text).ok_or_else(|| {
         cannot(
             "neither an iptables-save dump (`*nat` … `COMMIT`), nor `nft -j list ruleset`, nor an nft script"
                 .to_owned(),
         )
     })?;
-    read(&text, target, family, |rules| walk(rules, target)).map_err(|errors| {
-        const SHOWN: usize = 20;
-        Failure { messages: errors.into_iter().take(SHOWN).map(|error| format!("{name}:{error}")).collect() }
-    })
+    Ok((text, target))
+}
+
+/// The first errors of a file.
+fn unreadable(path: &Path, errors: Vec<String>) -> Failure {
+    const SHOWN: usize = 20;
+    let name = path.display();
+    let message = |error: String| format!("{name}:{}", cut(&error));
+    Failure { messages: errors.into_iter().take(SHOWN).map(message).collect() }
+}
+
+/// What a line holds may be as long as the file.
+fn cut(error: &str) -> String {
+    const LONGEST: usize = 400;
+    match error.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &error[..end]),
+        None => error.to_owned(),
+    }
+}
+
+/// Each error behind its line.
+fn shown(errors: Vec<iptables::ReadError>) -> Vec<String> {
+    errors.into_iter().map(|error| format!("{}: {}", error.line, error.message)).collect()
 }
 
 /// What kind of rules a text holds.
@@ -96,9 +198,6 @@ fn read<T>(text: &str, target: Target, family: Family, walk: impl FnOnce(&dyn Wa
     match target {
         Target::Iptables => {
             let dump = iptables::read(text, Families::One(family));
-            let shown = |errors: Vec<iptables::ReadError>| {
-                errors.into_iter().map(|error| format!("{}: {}", error.line, error.message)).collect::<Vec<_>>()
-            };
             Ok(walk(&iptables::Evaluator::new(&dump.map_err(shown)?, family)))
         }
         Target::Nft | Target::NftJson => {

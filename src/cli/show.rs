@@ -9,9 +9,9 @@ use crate::ir::Config;
 use crate::ir::share::Share;
 use crate::meaning::{Action, Outcome};
 use crate::packet::show;
-use crate::trace::{Source, Trace};
+use crate::trace::{Machine, Packet, Source, Trace, Unknown, Walk};
 
-use super::render::{colored, speaks_unicode};
+use super::render::{colored, printable, speaks_unicode};
 use super::{Failure, Global, OutputFormat, output};
 
 /// How text for people looks on standard output.
@@ -111,8 +111,9 @@ pub fn percent(share: &Share) -> String {
 
 /// A share as a fraction where a person can read it, else in decimals.
 pub fn fraction(share: &Share) -> String {
-    let text = share.to_string();
-    if text.len() <= 15 { text } else { format!("{:.10}", share.to_f64().unwrap_or(0.0)) }
+    // 15 digits; what is far longer is not even written to be counted.
+    let text = (share.denom().bits() <= 50).then(|| share.to_string()).filter(|text| text.len() <= 15);
+    text.unwrap_or_else(|| format!("{:.10}", share.to_f64().unwrap_or(0.0)))
 }
 
 /// One thing that may happen, in the project's own JSON.
@@ -167,6 +168,7 @@ pub fn source_text(source: Source) -> String {
 }
 
 /// One outcome as it is shown: what was written and what the rules give, side by side.
+#[derive(Clone)]
 pub struct Row {
     pub action: Action,
     pub source: Source,
@@ -267,8 +269,51 @@ pub fn table(look: &Look, rows: &[Row]) -> String {
         text.push_str(&format!(
             "  {share:>first$}  {percent:>second$}  {}  {action}  {source}{}\n",
             look.bar(&row.share),
-            super::render::printable(&who)
+            printable(&who)
         ));
+    }
+    text
+}
+
+/// The new connections whose outcomes [`first_connections`] lists.
+const SEQUENCE: usize = 16;
+
+/// The first outcomes, where there is more than one and no chance in it.
+pub fn first_connections(
+    rules: &(impl Walk + ?Sized),
+    packet: &Packet,
+    machine: &Machine,
+    walked: &Trace,
+) -> Option<Vec<String>> {
+    if walked.outcomes.len() < 2 {
+        return None;
+    }
+    let actions = rules.sequence(packet, machine, SEQUENCE)?;
+    Some(actions.iter().map(|action| target(action).unwrap_or_else(|| action_name(action).to_owned())).collect())
+}
+
+/// What is not known, for programs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct JsonUnknown<'a> {
+    #[serde(rename = "match")]
+    what: &'a str,
+    rule: &'a str,
+}
+
+impl<'a> JsonUnknown<'a> {
+    pub fn of(unknown: &'a Unknown) -> JsonUnknown<'a> {
+        JsonUnknown { what: &unknown.what, rule: &unknown.rule }
+    }
+}
+
+/// What is not known, for people; nothing where all is.
+pub fn unknown_text(list: &[Unknown]) -> String {
+    let mut text = String::new();
+    if !list.is_empty() {
+        text.push_str("\nnot known to lbc, so taken as no match\n");
+    }
+    for unknown in list {
+        text.push_str(&format!("  {}  in  {}\n", printable(&unknown.what), printable(&unknown.rule)));
     }
     text
 }

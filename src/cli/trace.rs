@@ -11,13 +11,15 @@ use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{self, Connection, Direction};
 use crate::packet;
 use crate::resolve::{self, sort};
-use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked, Unknown, Walk};
+use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked};
 
 use super::input::{Declarations, Input};
 use super::render::{Stream, printable, report};
 use super::rules::{self, Target};
-use super::show::{Ink, JsonOutcome, Look, Row, action_text, foreign_rows, own_rows, percent, print_json, table};
-use super::show::{action_name, target as to, wants_json};
+use super::show::{
+    Ink, JsonOutcome, JsonUnknown, Look, Row, action_text, first_connections, foreign_rows, own_rows, percent,
+    print_json, table, unknown_text, wants_json,
+};
 use super::{Exit, Failure, Global};
 
 /// Follow one new connection through the rules, and say what comes out
@@ -42,9 +44,6 @@ pub struct Trace {
     local: Vec<String>,
 }
 
-/// The new connections whose outcomes `sequence` lists.
-const SEQUENCE: usize = 16;
-
 impl Trace {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
         let (packet, paths) = self.split()?;
@@ -53,7 +52,7 @@ impl Trace {
         if let Some(file) = &self.rules {
             let (shown, target) = rules::file(file, family, |rules, target| {
                 let walked = rules.walk(&packet, &machine, true);
-                let sequence = sequence(rules, &packet, &machine, &walked);
+                let sequence = first_connections(rules, &packet, &machine, &walked);
                 (Shown { rows: foreign_rows(&walked), walked, sequence }, target)
             })?;
             return shown.print(global, &packet, target);
@@ -65,7 +64,7 @@ impl Trace {
             rules::compiled(&config, target, family, |rules| {
                 let walked = rules.walk(&packet, &machine, true);
                 let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
-                let sequence = if in_turn { sequence(rules, &packet, &machine, &walked) } else { None };
+                let sequence = if in_turn { first_connections(rules, &packet, &machine, &walked) } else { None };
                 Shown { rows, walked, sequence }
             })
         });
@@ -132,15 +131,6 @@ fn meant(config: &Config, packet: &Packet, machine: &Machine, target: Target, wa
     (own_rows(config, &meaning, walked), algorithm == Some(Algorithm::RoundRobin))
 }
 
-/// The first outcomes, where there is more than one and no chance in it.
-fn sequence(rules: &dyn Walk, packet: &Packet, machine: &Machine, walked: &Walked) -> Option<Vec<String>> {
-    if walked.outcomes.len() < 2 {
-        return None;
-    }
-    let actions = rules.sequence(packet, machine, SEQUENCE)?;
-    Some(actions.iter().map(|action| to(action).unwrap_or_else(|| action_name(action).to_owned())).collect())
-}
-
 #[derive(Serialize)]
 struct Json<'a> {
     format_version: &'static str,
@@ -176,13 +166,6 @@ struct JsonStep<'a> {
     taken: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unknown: bool,
-}
-
-#[derive(Serialize)]
-struct JsonUnknown<'a> {
-    #[serde(rename = "match")]
-    what: &'a str,
-    rule: &'a str,
 }
 
 /// What is printed of a walk.
@@ -223,7 +206,6 @@ fn json<'a>(
         taken: step.taken.to_string(),
         unknown: step.hit == Hit::CannotTell,
     };
-    let unknown = |unknown: &'a Unknown| JsonUnknown { what: &unknown.what, rule: &unknown.rule };
     Json {
         format_version: "1.0",
         packet: JsonPacket {
@@ -239,7 +221,7 @@ fn json<'a>(
         outcomes: rows.iter().map(Row::json).collect(),
         sequence,
         steps: walked.steps.iter().map(step).collect(),
-        unknown: walked.unknown.iter().map(unknown).collect(),
+        unknown: walked.unknown.iter().map(JsonUnknown::of).collect(),
     }
 }
 
@@ -285,11 +267,6 @@ fn people(
             text.push_str(&format!("  {:>2}  {to}\n", index + 1));
         }
     }
-    if !walked.unknown.is_empty() {
-        text.push_str("\nnot known to lbc, so taken as no match\n");
-        for unknown in &walked.unknown {
-            text.push_str(&format!("  {}  in  {}\n", printable(&unknown.what), printable(&unknown.rule)));
-        }
-    }
+    text.push_str(&unknown_text(&walked.unknown));
     look.print(&text)
 }

@@ -1,6 +1,6 @@
 //! `lbc which`
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use clap::Args;
 use ipnet::IpNet;
@@ -8,6 +8,7 @@ use num_bigint::BigUint;
 use num_traits::{One, ToPrimitive, Zero};
 use serde::Serialize;
 
+use crate::address::{address, range};
 use crate::ir::hash::{Hash6, SourceHash};
 use crate::ir::share::Share;
 use crate::ir::{Algorithm, Body, Config, Family, From, Group, Service};
@@ -237,15 +238,8 @@ fn count(net: IpNet) -> u128 {
 
 /// Every address of a prefix, the first and the last too.
 fn hosts(net: IpNet) -> impl Iterator<Item = IpAddr> {
-    let size = count(net);
-    let first = match net.network() {
-        IpAddr::V4(first) => u128::from(u32::from(first)),
-        IpAddr::V6(first) => u128::from(first),
-    };
-    (0..size).map(move |offset| match net {
-        IpNet::V4(_) => Ipv4Addr::from((first + offset) as u32).into(),
-        IpNet::V6(_) => Ipv6Addr::from(first + offset).into(),
-    })
+    let (first, last) = range(net);
+    (first..=last).map(move |client| address(Family::of_net(net), client))
 }
 
 /// One client or prefix at one service.

@@ -1,9 +1,10 @@
 //! Cells: disjoint pieces of the space of new connections.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::address::{address, range};
 use crate::endpoint::PortRange;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
@@ -20,8 +21,8 @@ pub struct AddressRange {
 
 impl AddressRange {
     pub fn of(net: IpNet) -> AddressRange {
-        let family = Family::of_net(net);
-        AddressRange { family, first: number(net.network()), last: number(net.broadcast()) }
+        let (first, last) = range(net);
+        AddressRange { family: Family::of_net(net), first, last }
     }
 
     pub fn is_single(self) -> bool {
@@ -55,21 +56,6 @@ impl AddressRange {
         let mask = if host_bits == 128 { u128::MAX } else { (1u128 << host_bits) - 1 };
         let whole = size == mask && self.first & mask == 0;
         whole.then(|| IpNet::new(self.first_address(), (bits - host_bits) as u8).expect("at most the family's bits"))
-    }
-}
-
-/// An address as a number in host order.
-pub fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
-}
-
-fn address(family: Family, number: u128) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::from(number as u32).into(),
-        Family::V6 => Ipv6Addr::from(number).into(),
     }
 }
 
@@ -131,6 +117,7 @@ pub enum Test {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::number;
 
     #[test]
     fn ranges_know_whether_they_are_prefixes() {

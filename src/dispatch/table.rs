@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 
+use crate::address::number;
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Destination, Family, Interface, Service};
 use crate::statement::balance::Protocol;
 
-use super::cells::{AddressRange, Cell, Entry, Place, Test, number};
+use super::cells::{AddressRange, Cell, Entry, Place, Test};
 use super::{Hook, Listener, falls_through, listeners, loopback, multicast, tests_interface};
 
 /// The dispatch of one family and hook. Stages are asked in the order of the fields; a hit is final.

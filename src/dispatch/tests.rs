@@ -6,26 +6,11 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::{AddressRange, Cell, Entry, Hook, Listener, Place, Table, Test, listeners, loopback, multicast, table};
+use crate::generated::{Parts, config, program, statement};
 use crate::ir::hash::Hash6;
 use crate::ir::{Config, Destination, Family};
 use crate::meaning::{Action, Connection, Direction, outcome};
-use crate::program::Program;
-use crate::source::Source;
 use crate::statement::balance::Protocol;
-
-/// Compiles a text as far as its config; `None` where it has errors (duplicate listeners, say).
-fn config(text: &str) -> Option<Config> {
-    let mut program = Program::default();
-    let id = program.sources.add(Source::new("t.lb", "t.lb", text));
-    let (file, errors) = crate::file::parse(program.sources.get(id), id);
-    assert!(errors.is_empty(), "{errors:?}\n{text}");
-    let count = file.items.len();
-    program.files.push(file);
-    for index in 0..count {
-        program.push_order(id, index);
-    }
-    crate::resolve::resolve(&program).ok()
-}
 
 /// Addresses of the machine in these tests.
 fn local() -> Vec<IpNet> {
@@ -117,44 +102,45 @@ fn flat(config: &Config, listener: &Listener, connection: &Connection) -> bool {
         && takes(config, &entry, connection)
 }
 
-/// One statement that may overlap with any other.
-fn statement() -> impl Strategy<Value = String> {
-    let listen = prop::sample::select(vec![
-        "",
-        "*:",
-        "local:",
-        "10.0.0.1:",
-        "10.0.0.2:",
-        "10.0.0.0/8:",
-        "10.1.0.0/16:",
-        "10.1.2.0/24:",
-        "0.0.0.0/0:",
-        "127.0.0.0/8:",
-        "{local, 10.1.2.3}:",
-        "{10.0.0.2, 10.1.0.0/16}:",
-        "224.0.0.0/4:",
-    ]);
-    let ports = prop::sample::select(vec!["80", "81", "80,443", "80-90", "85-100", "1-65535", "82"]);
-    let protocol = prop::sample::select(vec!["tcp", "udp", "tcp,udp"]);
-    let on =
-        prop::sample::select(vec!["", "", "on eth0", "on eth0, wg*", "on not eth0", "on not eth0, eth1", "on eth1"]);
-    let from = prop::sample::select(vec![
-        "",
-        "",
-        "from 10.9.0.0/16",
-        "from not 10.9.0.0/16",
-        "from 10.9.0.0/16, 10.8.0.0/16",
-        "from 10.9.0.0/16 else drop",
-        "from not 10.9.0.0/16, 10.8.0.1 else reject",
-    ]);
-    let output = prop::sample::select(vec!["", "output"]);
-    let backends = prop::sample::select(vec!["172.16.0.1:7", ":7", "172.16.0.1:7 weight 0"]);
-    (protocol, listen, ports, on, from, output, backends).prop_map(
-        |(protocol, listen, ports, on, from, output, backends)| {
-            format!("balance {protocol} {listen}{ports} {on} {from} {output} as NAME -> {backends}\n")
-        },
-    )
-}
+/// Parts of statements that overlap in many ways.
+const PARTS: Parts = Parts {
+    protocols: &[(1, "tcp"), (1, "udp"), (1, "tcp,udp")],
+    destinations: &[
+        (1, ""),
+        (1, "*:"),
+        (1, "local:"),
+        (1, "10.0.0.1:"),
+        (1, "10.0.0.2:"),
+        (1, "10.0.0.0/8:"),
+        (1, "10.1.0.0/16:"),
+        (1, "10.1.2.0/24:"),
+        (1, "0.0.0.0/0:"),
+        (1, "127.0.0.0/8:"),
+        (1, "{local, 10.1.2.3}:"),
+        (1, "{10.0.0.2, 10.1.0.0/16}:"),
+        (1, "224.0.0.0/4:"),
+    ],
+    ports: &[(1, "80"), (1, "81"), (1, "80,443"), (1, "80-90"), (1, "85-100"), (1, "1-65535"), (1, "82")],
+    by: &[(1, "")],
+    from: &[
+        (2, ""),
+        (1, " from 10.9.0.0/16"),
+        (1, " from not 10.9.0.0/16"),
+        (1, " from 10.9.0.0/16, 10.8.0.0/16"),
+        (1, " from 10.9.0.0/16 else drop"),
+        (1, " from not 10.9.0.0/16, 10.8.0.1 else reject"),
+    ],
+    on: &[
+        (2, ""),
+        (1, " on eth0"),
+        (1, " on eth0, wg*"),
+        (1, " on not eth0"),
+        (1, " on not eth0, eth1"),
+        (1, " on eth1"),
+    ],
+    output: &[(1, ""), (1, " output")],
+    backends: &[(1, "172.16.0.1:7"), (1, ":7"), (1, "172.16.0.1:7 weight 0")],
+};
 
 fn connection() -> impl Strategy<Value = Connection> {
     let destination = prop::sample::select(vec![
@@ -191,18 +177,10 @@ proptest! {
 
     #[test]
     fn cells_and_lists_choose_the_service_that_the_meaning_chooses(
-        statements in prop::collection::vec(statement(), 1..9),
+        statements in prop::collection::vec(statement(&PARTS), 1..9),
         connections in prop::collection::vec(connection(), 40),
     ) {
-        // Statements that repeat a listener are errors of the program; those before them are a program all the same.
-        let mut text = String::new();
-        for (index, statement) in statements.iter().enumerate() {
-            let next = format!("{text}{}", statement.replace("NAME", &format!("s{index}")));
-            if config(&next).is_some() {
-                text = next;
-            }
-        }
-        let Some(config) = config(&text) else { return Ok(()) };
+        let Some((text, config)) = program("", &statements) else { return Ok(()) };
         let tables = Hook::ALL.map(|hook| (table(&config, Family::V4, hook), listeners(&config, Family::V4, hook)));
         for connection in &connections {
             let meaning = outcome(&config, connection, &local(), Hash6::Jhash);
@@ -223,7 +201,7 @@ proptest! {
 fn many_ranges_that_overlap_on_many_interfaces_stay_a_list() {
     let text: String =
         (0..300).map(|n| format!("balance tcp {}-{} on eth{n} as s{n} -> 172.16.0.1\n", 1 + n, 60_000 + n)).collect();
-    let table = table(&config(&text).expect("a program"), Family::V4, Hook::Prerouting);
+    let table = table(&config(&text), Family::V4, Hook::Prerouting);
     assert_eq!(table.linear.len(), 300);
     assert!(table.local.is_empty() && table.any.is_empty());
 }
@@ -231,7 +209,7 @@ fn many_ranges_that_overlap_on_many_interfaces_stay_a_list() {
 #[test]
 fn an_exact_listener_before_a_wide_one_has_a_cell_of_its_own() {
     let text = "balance tcp 10.0.0.1:80 as a -> 172.16.0.1:7\nbalance tcp *:80 as b on eth0 -> 172.16.0.2:7\n";
-    let table = table(&config(text).expect("a program"), Family::V4, Hook::Prerouting);
+    let table = table(&config(text), Family::V4, Hook::Prerouting);
     assert_eq!((table.exact.len(), table.any.len()), (1, 1));
     assert_eq!(table.exact[0].entries.len(), 1, "the exact statement comes first and is final");
 }
@@ -239,7 +217,7 @@ fn an_exact_listener_before_a_wide_one_has_a_cell_of_its_own() {
 #[test]
 fn statements_for_one_interface_each_get_cells_by_interface() {
     let text = "balance tcp 80 as a on eth0 -> 172.16.0.1:7\nbalance tcp 80 as b on eth1 -> 172.16.0.2:7\n";
-    let table = table(&config(text).expect("a program"), Family::V4, Hook::Prerouting);
+    let table = table(&config(text), Family::V4, Hook::Prerouting);
     let interfaces: Vec<_> = table.local.iter().map(|cell| cell.place.clone()).collect();
     let place = |name: &str| Place::Local { interface: Some(name.to_owned()) };
     assert_eq!(interfaces, [place("eth0"), place("eth1")]);

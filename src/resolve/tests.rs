@@ -3,27 +3,9 @@
 use num_traits::Zero;
 
 use super::resolve;
+use crate::generated::{config, parse};
 use crate::ir::share::shares;
-use crate::ir::{Body, Config, Destination, Family, Service};
-use crate::program::Program;
-use crate::source::{Source, Sources};
-
-fn program(text: &str, weights: &[(&str, u16)]) -> Program {
-    let mut sources = Sources::default();
-    let id = sources.add(Source::new("x.lb", "x.lb", text));
-    let (file, errors) = crate::file::parse(sources.get(id), id);
-    assert_eq!(errors, [], "{text}");
-    let weights = weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
-    let mut program = Program { sources, files: vec![file], weights, ..Program::default() };
-    for index in 0..program.files[0].items.len() {
-        program.push_order(id, index);
-    }
-    program
-}
-
-fn config(text: &str) -> Config {
-    resolve(&program(text, &[])).expect("a program without errors")
-}
+use crate::ir::{Body, Destination, Family, Service};
 
 /// `BACKEND SHARE` of each backend with a share; `drained`, `closed` or `none` where there is no group.
 fn outcome(service: &Service, family: Family) -> String {
@@ -51,7 +33,9 @@ fn means(pools: &str, list: &str, v4: &str, v6: &str) {
 #[track_caller]
 fn means_with(weights: &[(&str, u16)], pools: &str, list: &str, v4: &str, v6: &str) {
     let text = format!("{HOSTS}{pools}\nbalance tcp 80 -> {list}\n");
-    let config = resolve(&program(&text, weights)).expect("a program without errors");
+    let mut program = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    program.weights = weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    let config = resolve(&program).expect("a program without errors");
     let service = &config.services()[0];
     assert_eq!([outcome(service, Family::V4), outcome(service, Family::V6)], [v4, v6], "{pools} -> {list}");
 }

@@ -1,10 +1,10 @@
 //! The reference meaning as a party of the survey: statements in order, each asked the plain question.
 
 use foldhash::{HashMap, HashMapExt};
-use ipnet::IpNet;
 use num_traits::One;
 use std::collections::BTreeSet;
 
+use crate::address::{last, number, range};
 use crate::ir::hash::{Hash6, SourceHash};
 use crate::ir::share::Share;
 use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
@@ -12,8 +12,6 @@ use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
 use crate::survey::{Answer, Facets, Horizon, Survey};
 use crate::trace::{Machine, Packet};
-
-use super::{last, number};
 
 pub struct Reference<'a> {
     config: &'a Config,
@@ -53,11 +51,6 @@ const FEW: usize = 16;
 
 /// Entries of one table by port: overlapping ranges of ports multiply them.
 const MAX_ENTRIES: usize = 1 << 20;
-
-/// The first and the last address of a prefix, in host order.
-fn range(net: IpNet) -> (u128, u128) {
-    (number(net.network()), number(net.broadcast()))
-}
 
 /// Stretches that the rules on loopback, multicast and broadcast cut.
 fn special(family: Family) -> Vec<(u128, u128)> {

@@ -76,3 +76,139 @@ fn which_needs_a_service_that_hashes_and_a_client() {
     test.snapshot("which-no-client", "which web.lb --from 10.0.0 10.0.0.1/8");
     assert_eq!(Test::web().run("which web.lb --from 10.0.0.1").code, Some(2));
 }
+
+/// A directory with a dump of others.
+fn dump(text: &str) -> Test {
+    Test::new().bytes("dump.rules", text.as_bytes()).unicode()
+}
+
+const KUBE_PROXY: [&str; 2] =
+    [include_str!("../dumps/kube-proxy-legacy.rules"), include_str!("../dumps/kube-proxy-nft.rules")];
+const DOCKER: [&str; 3] = [
+    include_str!("../dumps/docker-legacy.rules"),
+    include_str!("../dumps/docker-legacy-counters.rules"),
+    include_str!("../dumps/docker-nft.rules"),
+];
+const HAND_MADE: [&str; 3] = [
+    include_str!("../dumps/hand-made-as-written.rules"),
+    include_str!("../dumps/hand-made-legacy-counters.rules"),
+    include_str!("../dumps/hand-made-nft-counters.rules"),
+];
+const RULES: &str = "explain --rules dump.rules";
+
+/// What is above the list of rules that are not known: that depends on how they are written.
+fn told(text: &str) -> &str {
+    text.split("\nnot known").next().expect("one part at least")
+}
+
+#[test]
+fn rules_of_others_tell_their_listeners() {
+    for (name, texts) in [
+        ("explain-kube-proxy", &KUBE_PROXY[..]),
+        ("explain-docker", &DOCKER[..]),
+        ("explain-hand-made", &HAND_MADE[..]),
+    ] {
+        let run = dump(texts[0]).snapshot(name, RULES);
+        for text in texts {
+            assert_eq!(told(dump(text).run(RULES).clean()), told(run.clean()), "{name}");
+        }
+    }
+    dump(include_str!("../dumps/hand-made-ipv6-nft.rules")).snapshot("explain-hand-made-ipv6", RULES).clean();
+    let kube = dump(KUBE_PROXY[0]).snapshot("explain-kube-proxy-json", &format!("{RULES} --output-format json"));
+    let json: serde_json::Value = serde_json::from_str(kube.clean()).expect("JSON");
+    for listener in json["listeners"].as_array().expect("a list") {
+        let outcomes = listener["cases"][0]["outcomes"].as_array().expect("a list");
+        let sum: f64 = outcomes.iter().map(|one| one["probability"].as_f64().expect("a number")).sum();
+        assert!((sum - 1.0).abs() < 1e-12 && matches!(outcomes.len(), 1 | 3), "{listener:#}");
+    }
+}
+
+/// The mistakes that the field is known for, without a packet to ask about.
+#[test]
+fn classic_mistakes_are_found_in_rules_of_others() {
+    let thirds = dump(include_str!("../dumps/three-thirds.rules")).snapshot("explain-thirds", RULES);
+    assert!(thirds.clean().contains("passes unbalanced 30.08 %"));
+    let nth: String = (0..3)
+        .map(|n| {
+            let every = format!("-m statistic --mode nth --every 3 --packet {n}");
+            format!("-A PREROUTING -p tcp --dport 80 {every} -j DNAT --to-destination 10.0.0.{n}:8080\n")
+        })
+        .collect();
+    let test = Test::new().file("dump.rules", &format!("*nat\n{nth}COMMIT\n")).unicode();
+    let people = test.snapshot("explain-nth", RULES);
+    assert!(people.clean().contains("passes unbalanced 29.63 %"));
+    let run = test.run(&format!("{RULES} --output-format json"));
+    let json: serde_json::Value = serde_json::from_str(run.clean()).expect("JSON");
+    let case = &json["listeners"][0]["cases"][0];
+    let shares: Vec<&str> =
+        case["outcomes"].as_array().expect("a list").iter().filter_map(|one| one["share"].as_str()).collect();
+    assert_eq!((shares, case["unbalanced"].as_str()), (vec!["1/3", "2/9", "4/27", "8/27"], Some("8/27")));
+    assert_eq!(case["sequence"].as_array().map(Vec::len), Some(16));
+}
+
+#[test]
+fn one_listener_of_rules_of_others() {
+    let test = dump(KUBE_PROXY[0]);
+    for (service, titles) in [
+        ("10.96.7.7:80", &["tcp 10.96.7.7:80"][..]),
+        ("udp/10.96.0.10:53", &["udp 10.96.0.10:53"][..]),
+        ("local:30080", &["tcp local:30080"][..]),
+    ] {
+        let run = test.run(&format!("{RULES} --service {service}"));
+        let found: Vec<&str> = run.clean().lines().filter(|line| line.starts_with(['t', 'u', 's'])).collect();
+        assert_eq!(found, titles);
+    }
+    for (service, message) in [
+        ("tcp/10.96.0.10:53", "the rules do nothing to `tcp/10.96.0.10:53`"),
+        ("*:80", "the rules do nothing to `*:80`"),
+        ("tcp-80", "expected `[PROTO/]ADDR:PORT`"),
+        ("ftp/10.96.0.10:53", "expected `[PROTO/]ADDR:PORT`"),
+        ("2001:db8::1:80", "expected `[PROTO/]ADDR:PORT`"),
+        ("10.96.0.10:0", "expected `[PROTO/]ADDR:PORT`"),
+    ] {
+        test.run(&format!("{RULES} --service {service}")).fails(2, message);
+    }
+    let stdin = Test::new().stdin(KUBE_PROXY[0]).unicode();
+    assert_eq!(stdin.run("explain --rules -").clean(), test.run(RULES).clean());
+}
+
+#[test]
+fn clients_interfaces_and_filters_are_told_apart() {
+    let rules = "*nat\n-A PREROUTING -i eth0 -s 10.0.0.0/8 -p tcp --dport 80 -j DNAT --to-destination 10.9.0.1\n\
+                 -A PREROUTING -i eth+ -p tcp --dport 80 -j REDIRECT --to-ports 9\n\
+                 -A PREROUTING -d 10.1.0.0/16 -p tcp --dport 8000:8010 -j DNAT --to-destination 10.9.0.2\n\
+                 -A PREROUTING -p udp -m set --match-set bad src -j RETURN\n\
+                 -A PREROUTING -p udp --dport 53 -j DNAT --to-destination 10.9.0.3\nCOMMIT\n\
+                 *filter\n-A INPUT -p tcp --dport 9 -j REJECT\nCOMMIT\n";
+    let test = Test::new().file("dump.rules", rules).unicode();
+    let text = test.snapshot("explain-cases", RULES).clean().to_owned();
+    assert!(text.contains("filters then reject 100 %") && text.contains("--match-set bad src"), "{text}");
+    assert!(Test::new().bytes("dump.rules", rules.as_bytes()).run(RULES).clean().is_ascii());
+}
+
+#[test]
+fn rules_of_a_thousand_services_are_told() {
+    let mut rules = String::from("*nat\n:SVC - [0:0]\n-A PREROUTING -j SVC\n-A OUTPUT -j SVC\n");
+    for n in 0..1000 {
+        let (ip, to) = (format!("10.96.{}.{}", n / 250, n % 250), format!("10.244.{}.{}", n / 250, n % 250));
+        rules += &format!(
+            "-A SVC -d {ip}/32 -p tcp -m tcp --dport 80 -m statistic --mode random --probability 0.5 -j DNAT --to-destination {to}:8080\n"
+        );
+        rules += &format!("-A SVC -d {ip}/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination {to}:8081\n");
+    }
+    let run = dump(&(rules + "COMMIT\n")).run(&format!("{RULES} --output-format json-lines"));
+    let json: serde_json::Value = serde_json::from_str(run.clean()).expect("JSON");
+    assert_eq!(json["listeners"].as_array().map(Vec::len), Some(1000));
+    assert_eq!(json["notes"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn rules_of_others_stand_alone() {
+    let test = Test::web().bytes("dump.rules", HAND_MADE[0].as_bytes());
+    test.run("explain --rules dump.rules web.lb").fails(2, "cannot be used with");
+    test.run("explain --rules dump.rules --target nft").fails(2, "cannot be used with");
+    test.run("explain").fails(2, "required");
+    test.run("explain --rules web.lb").fails(2, "neither an iptables-save dump");
+    let nft = Test::new().bytes("dump.rules", include_bytes!("../dumps/listed-first.json"));
+    nft.run(RULES).fails(2, "not look for yet");
+}

@@ -220,3 +220,54 @@ fn ten_thousand_errors() {
 fn targets_that_are_none() {
     Test::web().run("compile --target nosuch web.lb").fails(2, "nosuch");
 }
+
+/// A dump with a table of these lines.
+fn nat(lines: &str) -> String {
+    format!("*nat\n{lines}\nCOMMIT\n")
+}
+
+#[test]
+fn rules_that_cannot_be_read_are_errors_in_bounds() {
+    let long = "a".repeat(LONG);
+    for (text, with) in [
+        (b"\0".repeat(1000), "neither an iptables-save dump"),
+        (b"*nat\n-A PREROUTING -m comment --comment \xff\nCOMMIT\n".to_vec(), "UTF-8"),
+        (b"*nat\n-A PREROUTING -p tcp --dport 80 -j DN".to_vec(), "dump.rules:2: the table `nat` is not committed"),
+        (nat(":A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -j A").into_bytes(), "the chain `A` leads back to itself"),
+        (nat(&format!("-A PREROUTING {}", "-p ".repeat(LONG / 3))).into_bytes(), "more than 255 words"),
+        (nat(&format!("-A {long} -j ACCEPT")).into_bytes(), "no chain"),
+        (format!("*{long}").into_bytes(), "expected a table"),
+    ] {
+        let test = Test::new().bytes("dump.rules", &text).bounded();
+        for args in
+            [&["explain", "--rules", "dump.rules"][..], &["trace", "--rules", "dump.rules", "tcp 1.2.3.4 -> 1.2.3.4:5"]]
+        {
+            let run = test.run_args(args);
+            assert!(run.fails(2, with).len() < 4096, "{} bytes for one error", run.stderr.len());
+            run.is_harmless();
+        }
+    }
+}
+
+#[test]
+fn rules_that_take_long_end_in_bounds() {
+    let count = if cfg!(debug_assertions) { 60 } else { 6000 };
+    let cascade: Vec<String> = (0..count)
+        .map(|n| {
+            let chance = "-m statistic --mode random --probability 0.0001";
+            format!("-A PREROUTING -p tcp --dport 80 {chance} -j DNAT --to-destination 10.0.{}.{}", n / 250, n % 250)
+        })
+        .collect();
+    let interfaces: Vec<String> =
+        (1..=count).map(|n| format!("-A PREROUTING -i if{n} -p tcp --dport {n} -j REDIRECT --to-ports 9")).collect();
+    let escape =
+        "-A PREROUTING -i \"e\u{1b}[31m\" -p tcp --dport 80 -m comment --comment \"\u{1b}]0;x\u{7}\" -j REDIRECT";
+    for text in [cascade.join("\n"), interfaces.join("\n"), escape.to_owned()] {
+        let test = Test::new().bytes("dump.rules", nat(&text).as_bytes()).bounded();
+        for format in ["full", "json"] {
+            let run = test.run(&format!("explain --rules dump.rules --output-format {format}"));
+            assert!(!run.clean().is_empty());
+            run.is_harmless();
+        }
+    }
+}

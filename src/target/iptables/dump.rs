@@ -22,6 +22,11 @@ impl<'t> Dump<'t> {
     pub fn table(&self, name: TableName) -> Option<&Table<'t>> {
         self.tables.iter().find(|table| table.name == name)
     }
+
+    /// Every rule, table after table and chain after chain.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule<'t>> {
+        self.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules)
+    }
 }
 
 /// The tables of the kernel.

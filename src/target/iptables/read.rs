@@ -138,10 +138,7 @@ impl<'t> Reader<'t> {
                     return self.append(plain);
                 }
                 tokens.clear();
-                token::tokens(line, tokens)?;
-                if tokens.len() > MAX_WORDS {
-                    return Err(format!("more than {MAX_WORDS} words"));
-                }
+                token::tokens(line, MAX_WORDS, tokens)?;
                 self.command(line, tokens)
             }
         }

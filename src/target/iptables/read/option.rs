@@ -105,11 +105,12 @@ impl Module {
         })
     }
 
-    pub fn options(self) -> &'static [Spec] {
-        match self {
-            Module::Tcp => TCP,
-            Module::Udp => PORTS,
-            Module::Sctp => SCTP,
+    /// In two lists, because ports are options of several matches.
+    pub fn options(self) -> [&'static [Spec]; 2] {
+        let own = match self {
+            Module::Tcp => return [PORTS, TCP],
+            Module::Udp => return [PORTS, &[]],
+            Module::Sctp => return [PORTS, SCTP],
             Module::Multiport => MULTIPORT,
             Module::Addrtype => ADDRTYPE,
             Module::Statistic => STATISTIC,
@@ -124,28 +125,15 @@ impl Module {
             Module::Cluster => CLUSTER,
             Module::Bpf => BPF,
             Module::Iprange => IPRANGE,
-        }
+        };
+        [own, &[]]
     }
 }
 
-const TCP: &[Spec] = &[
-    spec("dport", 1),
-    spec("sport", 1),
-    alias("destination-port", 1, "dport"),
-    alias("source-port", 1, "sport"),
-    spec("syn", 0),
-    spec("tcp-flags", 2),
-    spec("tcp-option", 1),
-];
 const PORTS: &[Spec] =
     &[spec("dport", 1), spec("sport", 1), alias("destination-port", 1, "dport"), alias("source-port", 1, "sport")];
-const SCTP: &[Spec] = &[
-    spec("dport", 1),
-    spec("sport", 1),
-    alias("destination-port", 1, "dport"),
-    alias("source-port", 1, "sport"),
-    spec("chunk-types", 2),
-];
+const TCP: &[Spec] = &[spec("syn", 0), spec("tcp-flags", 2), spec("tcp-option", 1)];
+const SCTP: &[Spec] = &[spec("chunk-types", 2)];
 const MULTIPORT: &[Spec] = &[
     spec("dports", 1),
     spec("sports", 1),

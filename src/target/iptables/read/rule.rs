@@ -258,10 +258,11 @@ impl<'t> Reader<'t, '_> {
 
     fn look_up(&self, name: &str) -> Option<(usize, Spec)> {
         let count = self.entries.len();
-        let matches = self.entries.iter().enumerate().rev().filter_map(|(place, entry)| match entry {
+        let known = self.entries.iter().enumerate().rev().filter_map(|(place, entry)| match entry {
             Entry::Known(module, _) => Some((place, module.options())),
             Entry::Unknown(_) => None,
         });
+        let matches = known.flat_map(|(place, lists)| lists.map(|list| (place, list)));
         let aim = self.aim.as_ref().filter(|aim| !aim.goto).and_then(|aim| option::target(&aim.name));
         let lists = matches.chain(aim.map(|list| (count, list))).chain([(count + 1, BASE)]);
         let found = option::find(lists, name)?;

@@ -19,14 +19,17 @@ impl Token<'_> {
     }
 }
 
-/// Appends the words of a line. The error is an unfinished quote.
-pub fn tokens<'t>(line: &'t str, into: &mut Vec<Token<'t>>) -> Result<(), String> {
+/// Appends the words of a line, at most `most`. The error is that there are more, or an unfinished quote.
+pub fn tokens<'t>(line: &'t str, most: usize, into: &mut Vec<Token<'t>>) -> Result<(), String> {
     let bytes = line.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         if is_blank(bytes[at]) {
             at += 1;
             continue;
+        }
+        if into.len() >= most {
+            return Err(format!("more than {most} words"));
         }
         let start = at;
         while at < bytes.len() && !is_blank(bytes[at]) && bytes[at] != b'"' {

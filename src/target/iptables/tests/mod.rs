@@ -3,7 +3,6 @@
 mod dumps;
 mod habits;
 mod parity;
-mod programs;
 mod proof;
 mod shapes;
 

@@ -2,36 +2,24 @@
 
 use std::fs;
 
-use ipnet::IpNet;
 use num_traits::ToPrimitive;
 use proptest::prelude::*;
 
-use super::programs::{LOCAL, config, connections, program, statement};
 use super::read;
+use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement};
 use crate::ir::hash::Hash6;
 use crate::ir::{Algorithm, Config, Family};
-use crate::meaning::{Action, Connection, outcome};
+use crate::meaning::{Action, outcome};
 use crate::target::Options;
 use crate::target::iptables::model::{Chain, Rule, Ruleset};
 use crate::target::iptables::restore::{Families, Hooks, print};
 use crate::target::iptables::{Evaluator, lower, rebuild};
-use crate::trace::{Machine, Packet, Walk};
+use crate::trace::{Machine, Walk};
 
 fn printed(rules: &Ruleset, families: Families) -> String {
     let mut out = Vec::new();
     print(rules, families, Hooks::Include, &mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("text")
-}
-
-fn packet(connection: &Connection) -> Packet {
-    Packet {
-        protocol: connection.protocol,
-        source: connection.source,
-        source_port: None,
-        destination: connection.destination,
-        port: connection.port,
-        direction: connection.direction.clone(),
-    }
 }
 
 /// The part that a random match may be away from its share: half of 2^-31 for each rule on the way.
@@ -43,8 +31,7 @@ fn close(meant: f64, done: f64) -> bool {
 fn compare(config: &Config, rules: &Ruleset, families: Families) -> Result<(), String> {
     let text = printed(rules, families);
     let dump = read(&text, families).map_err(|errors| format!("{errors:#?}"))?;
-    let net = |text: &str| text.parse().unwrap_or_else(|_| IpNet::from(super::address(text)));
-    let local = LOCAL.map(net);
+    let local = local();
     let machine = Machine { local: local.to_vec() };
     for family in Family::ALL {
         if families != Families::Both && families != Families::One(family) {
@@ -186,8 +173,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_programs_read_back_and_do_what_they_mean(statements in proptest::collection::vec(statement(), 1..8)) {
-        let Some((text, config)) = program(&statements) else { return Ok(()) };
+    fn random_programs_read_back_and_do_what_they_mean(statements in proptest::collection::vec(statement(&PARTS), 1..8)) {
+        let Some((text, config)) = program(NAMES, &statements) else { return Ok(()) };
         let rules = lower(&config, &Options::default()).expect("no option is pending");
         for families in [Families::Both, Families::One(Family::V4)] {
             if let Err(difference) = round_trip(&rules, families) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::programs::{config, program, statement};
+use crate::generated::{NAMES, PARTS, config, program, statement};
 use crate::ir::Config;
 use crate::target::Options;
 use crate::target::iptables::{Families, Hooks, lower, print_restore, prove};
@@ -38,8 +38,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_random_program_is_proven(statements in proptest::collection::vec(statement(), 1..4)) {
-        let Some((source, config)) = program(&statements) else { return Ok(()) };
+    fn every_random_program_is_proven(statements in proptest::collection::vec(statement(&PARTS), 1..4)) {
+        let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
         // Hashes of many buckets beside many listeners take a minute without optimisation.
         if source.contains("buckets 343") || source.matches("source-hash").count() > 1 {
             return Ok(());

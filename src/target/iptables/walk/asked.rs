@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use crate::address::number;
 use crate::survey::{Facets, Hashed, Horizon};
 use crate::target::iptables::dump::{Net, Ports, Side};
 use crate::trace::Packet;
@@ -149,13 +150,5 @@ impl Asked {
         let mut horizon = self.horizon.get();
         change(&mut horizon);
         self.horizon.set(horizon);
-    }
-}
-
-/// An address as a number in host order.
-pub fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
     }
 }

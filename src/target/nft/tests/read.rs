@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::{config, connections};
+use crate::generated::{config, connections, packet};
 use crate::ir::hash::Hash6;
 use crate::ir::share::Share;
 use crate::meaning::{Action, Connection, Direction, outcome};
@@ -73,17 +73,6 @@ fn chains(dump: &Dump) -> Vec<String> {
         }
     }
     list
-}
-
-fn packet(connection: &Connection) -> Packet {
-    Packet {
-        protocol: connection.protocol,
-        source: connection.source,
-        source_port: None,
-        destination: connection.destination,
-        port: connection.port,
-        direction: connection.direction.clone(),
-    }
 }
 
 /// An example, and what `nft -j list ruleset` says once its text, or its JSON, is loaded.

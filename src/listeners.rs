@@ -1,0 +1,280 @@
+//! The listeners that rules name which nobody compiled: what to look at in a dump of ten thousand rules.
+//!
+//! The space of new connections is cut where the rules themselves cut it: each [answer](crate::survey) says how far it
+//! holds, so that packet after packet covers all of it. What is answered alike is one listener.
+//!
+//! Which addresses belong to the machine is not in its rules. An address that they name is taken for one of another
+//! machine, and beside those there is one of this machine that they do not name; where there are few enough, the named
+//! ones are asked about as the machine's own, too. Loopback addresses are only asked about for connections that the
+//! machine opens.
+
+mod merge;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use crate::address::{address, last};
+use crate::ir::share::Share;
+use crate::ir::{Family, Interface};
+use crate::meaning::{Action, Direction};
+use crate::statement::balance::Protocol;
+use crate::survey::Survey;
+use crate::trace::{Machine, Packet};
+
+use sweep::{Ask, Row, Sweep};
+
+/// The tests that one search may ask: a few seconds.
+pub const MAX_COST: u64 = 60_000_000;
+
+/// The rules would need more than [`MAX_COST`] tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Connections that the rules treat alike, with what they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub protocols: Vec<Protocol>,
+    pub places: Places,
+    /// First and last, ascending.
+    pub ports: Vec<(u16, u16)>,
+    /// At least one; what does something comes first.
+    pub cases: Vec<Case>,
+}
+
+/// Where connections go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Places {
+    These(Vec<Place>),
+    /// Every address but these.
+    AllBut(Vec<Place>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Both ends belong to it. It is another machine's.
+    Range(u128, u128),
+    /// A named range, where it belongs to this machine.
+    OwnRange(u128, u128),
+    /// An address of this machine that no rule names.
+    Local,
+}
+
+/// How a connection begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// On an interface that no rule names.
+    Other,
+    On(Interface),
+    /// This machine opens it.
+    Out,
+}
+
+impl Arrival {
+    fn direction(&self) -> Direction {
+        match self {
+            Arrival::Other => Direction::In(String::new()),
+            Arrival::On(Interface::Exact(name)) => Direction::In(name.clone()),
+            // No real name goes on so, and no longer prefix either.
+            Arrival::On(Interface::Prefix(start)) => Direction::In(format!("{start}\u{1}")),
+            Arrival::Out => Direction::Out,
+        }
+    }
+}
+
+/// What a part of a listener's connections gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// Some of [`Found::arrivals`].
+    pub arrivals: Vec<u32>,
+    /// Clients, first and last, ascending; `None` where it does not matter who they are.
+    pub sources: Option<Vec<(u128, u128)>>,
+    pub fate: Fate,
+    /// One of its packets, to the first of the ports.
+    pub packet: Packet,
+    /// The machine at which it arrives.
+    pub machine: Machine,
+}
+
+/// What becomes of connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// Distinct, with positive shares that sum to 1.
+    Shares(Vec<(Goal, Share)>),
+    /// A hash of the client decides; the number tells hashes apart.
+    Hashed(u64),
+}
+
+impl Case {
+    /// Some of its packets, from clients all over its sources.
+    pub fn clients(&self, count: usize) -> Vec<Packet> {
+        let family = Family::of(self.packet.destination);
+        let all = [(0, last(family))];
+        let sources = self.sources.as_deref().unwrap_or(&all);
+        let each = (count / sources.len()).max(1) as u128;
+        let clients = sources.iter().flat_map(|(first, last)| sweep::spread(*first, *last, each)).take(count);
+        clients.map(|client| Packet { source: address(family, client), ..self.packet.clone() }).collect()
+    }
+}
+
+impl Goal {
+    /// What happens to a packet; of ports that [vary](ToPort::Varied) that is said of the first alone.
+    pub fn action(&self, packet: &Packet) -> Action {
+        let port = |port: &ToPort| match port {
+            ToPort::Fixed(port) | ToPort::Varied(port) => *port,
+            // Moved ports were ports.
+            ToPort::Moved(by) => (i32::from(packet.port) + by) as u16,
+        };
+        match self {
+            Goal::To(to, at) => Action::Dnat(to.unwrap_or(packet.destination), port(at)),
+            Goal::Here(at) => Action::Redirect(port(at)),
+            Goal::Pass => Action::Pass,
+            Goal::Drop => Action::Drop,
+            Goal::Reject => Action::Reject,
+        }
+    }
+}
+
+impl Fate {
+    /// Whether all connections pass.
+    pub fn is_pass(&self) -> bool {
+        matches!(self, Fate::Shares(shares) if shares.iter().all(|(goal, _)| *goal == Goal::Pass))
+    }
+
+    /// Whether any connection gets a new destination, as far as is known without a client.
+    pub fn translates(&self) -> bool {
+        match self {
+            Fate::Shares(shares) => shares.iter().any(|(goal, _)| matches!(goal, Goal::To(..) | Goal::Here(_))),
+            Fate::Hashed(_) => true,
+        }
+    }
+}
+
+/// What happens to a connection, told for all ports of a stretch at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// `None` keeps the address.
+    To(Option<IpAddr>, ToPort),
+    /// To this machine.
+    Here(ToPort),
+    Pass,
+    Drop,
+    Reject,
+}
+
+/// The port that a connection goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ToPort {
+    Fixed(u16),
+    /// The port that it had, and so much more.
+    Moved(i32),
+    /// Another one for each port of the stretch; this one is for the first.
+    Varied(u16),
+}
+
+/// All that was found in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Every way to begin that the rules tell apart: first any other interface, last [`Arrival::Out`].
+    pub arrivals: Vec<Arrival>,
+    /// Ascending by destination; then those of this machine, then those of every address.
+    pub listeners: Vec<Listener>,
+    /// The first destination that there was no patience for; `None` where all were asked about.
+    pub unseen: Option<IpAddr>,
+    /// Whether there was no patience for this machine's own addresses.
+    pub unseen_local: bool,
+}
+
+/// Finds the connections of a family that `survey` does not let pass, whoever opens them.
+///
+/// At most `limit` tests are asked, as in [`MAX_COST`]; the error is that not even one destination is told by those.
+/// Multicast and broadcast are left out.
+pub fn find(survey: &dyn Survey, family: Family, limit: u64) -> Result<Found, TooLarge> {
+    let mut named = survey.interfaces();
+    // A prefix of no letters is every interface.
+    named.retain(|interface| *interface != Interface::Prefix(String::new()));
+    named.sort();
+    named.dedup();
+    let arrivals: Vec<Arrival> =
+        [Arrival::Other].into_iter().chain(named.into_iter().map(Arrival::On)).chain([Arrival::Out]).collect();
+    // A part is kept for this machine's own addresses.
+    let mut sweep = Sweep::new(survey, family, &arrivals, limit / 4 * 3);
+    let (mut stretches, unseen) = sweep.stretches();
+    sweep.limit = limit;
+    let Some(usual) =
+        // The widest stretch is what no rule names.
+        stretches.iter().filter(|one| !is_loopback(family, one)).max_by_key(|one| one.last - one.first)
+    else {
+        return Err(TooLarge);
+    };
+    let own = usual.first + (usual.last - usual.first) / 2;
+    let at_home = machine(family, own);
+    let before = sweep.cost;
+    let local = sweep.row(own, &at_home, Ask { keeps: Some(own), ..Ask::default() });
+    let unseen_local = local.is_err();
+    let local = local.map_or_else(|TooLarge| usual.row.clone(), |(row, _)| row);
+    let opened = sweep.opened(&local);
+    // A rule that asks for a named address of this machine is found where there are few of them.
+    let mut owned: Vec<Stretch> = Vec::new();
+    if !unseen_local && (sweep.cost - before).saturating_mul(stretches.len() as u64) <= limit / 8 {
+        for stretch in stretches.iter().filter(|one| !is_loopback(family, one) && one.first != usual.first) {
+            let ask = Ask { keeps: (stretch.last > stretch.first).then_some(stretch.first), ..Ask::default() };
+            let Ok((row, _)) = sweep.row(stretch.first, &machine(family, stretch.first), ask) else { break };
+            owned.push(Stretch { row, ..*stretch });
+        }
+        sweep.reconsider(&mut owned, &local, |first| machine(family, first));
+    }
+    let usual = usual.clone();
+    sweep.reconsider(&mut stretches, &usual.row, |_| Machine::default());
+    let rows = merge::Rows { family, own, usual: &usual.row, local: &local, opened: &opened };
+    let listeners = merge::listeners(&sweep, &rows, &stretches, &owned);
+    Ok(Found { arrivals, listeners, unseen, unseen_local })
+}
+
+/// Destinations next to each other that are treated alike.
+#[derive(Clone)]
+struct Stretch {
+    first: u128,
+    last: u128,
+    row: Row,
+}
+
+/// A machine with one address.
+fn machine(family: Family, own: u128) -> Machine {
+    Machine { local: vec![address(family, own).into()] }
+}
+
+fn is_loopback(family: Family, stretch: &Stretch) -> bool {
+    address(family, stretch.first).is_loopback()
+}
+
+/// Tells an action at the first port of a stretch for all of its ports, by what it is at `others`. `keeps` says that the
+/// packet's own address is one that is kept.
+fn goal(packet: &Packet, action: &Action, others: &[(u16, &Action)], keeps: bool) -> Goal {
+    let port_of = |action: &Action| match action {
+        Action::Dnat(_, port) | Action::Redirect(port) => Some(*port),
+        Action::Pass | Action::Drop | Action::Reject => None,
+    };
+    let port = |own: u16| {
+        let moved = i32::from(own) - i32::from(packet.port);
+        let is = |wanted: &dyn Fn(u16) -> i32| {
+            others.iter().all(|(at, action)| port_of(action).map(i32::from) == Some(wanted(*at)))
+        };
+        match () {
+            () if (!others.is_empty() || moved == 0) && is(&|at| i32::from(at) + moved) => ToPort::Moved(moved),
+            () if is(&|_| i32::from(own)) => ToPort::Fixed(own),
+            () => ToPort::Varied(own),
+        }
+    };
+    match action {
+        Action::Dnat(address, own) => {
+            let kept = keeps && *address == packet.destination;
+            Goal::To(Some(*address).filter(|_| !kept), port(*own))
+        }
+        Action::Redirect(own) => Goal::Here(port(*own)),
+        Action::Pass => Goal::Pass,
+        Action::Drop => Goal::Drop,
+        Action::Reject => Goal::Reject,
+    }
+}
