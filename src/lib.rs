@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod file;
 pub mod ir;
+mod jhash;
 pub mod keyword;
 pub mod list;
 pub mod meaning;

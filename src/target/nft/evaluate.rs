@@ -7,12 +7,12 @@ use num_traits::{One, Zero};
 
 use crate::ir::Family;
 use crate::ir::share::Share;
+use crate::jhash::{jhash, reciprocal_scale};
 use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
 use crate::trace::{Machine, Packet, Source};
 
 use super::dump::{Bits, Data, Element, Elements, Expr, Field, Table, Value};
-use super::jhash::{jhash, reciprocal_scale};
 
 /// What has become of a connection so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,6 @@
 
 pub mod dump;
 mod evaluate;
-mod jhash;
 mod json;
 mod linear;
 mod lower;
