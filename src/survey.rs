@@ -4,9 +4,13 @@
 //! changes below the [`Horizon`]. Packet after packet, each at the horizon of the one before, covers the whole space
 //! with finitely many questions, cut at every literal that either side ever asks about.
 
+mod asked;
+
 use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::trace::{Machine, Packet};
+
+pub use asked::{Asked, Side, number};
 
 /// The first values above the packet's own at which some test that was asked may answer otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +21,15 @@ pub struct Horizon {
     pub port: u32,
     /// As `destination`.
     pub source: Option<u128>,
+    /// Whether a test was asked that another set of own addresses may answer otherwise.
+    pub local: bool,
+    /// Whether a test was asked that another interface may answer otherwise.
+    pub interface: bool,
 }
 
 impl Horizon {
     /// Nothing was asked.
-    pub const FAR: Horizon = Horizon { destination: None, port: 65_536, source: None };
+    pub const FAR: Horizon = Horizon { destination: None, port: 65_536, source: None, local: false, interface: false };
 
     /// A test whether the destination lies in a range was asked.
     pub fn ask_destination(&mut self, at: u128, first: u128, last: u128) {
@@ -51,6 +59,8 @@ impl Horizon {
         nearer(&mut self.destination, other.destination);
         nearer(&mut self.source, other.source);
         self.port = self.port.min(other.port);
+        self.local |= other.local;
+        self.interface |= other.interface;
     }
 }
 
@@ -76,7 +86,7 @@ fn nearer(old: &mut Option<u128>, new: Option<u128>) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Distinct, ascending; positive shares that sum to 1. Up to the horizon they differ in nothing but ports that are
-    /// kept or shifted.
+    /// kept or shifted. Empty where it cannot be told, which agrees with nothing.
     pub actions: Vec<(Action, Share)>,
     pub horizon: Horizon,
     pub hashed: Hashed,

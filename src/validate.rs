@@ -13,10 +13,10 @@ use num_traits::One;
 
 use crate::ir::hash::Hash6;
 use crate::ir::share::Share;
-use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
+use crate::ir::{Algorithm, Config, Destination, Family, Interface};
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Answer, Hashed, Horizon, Survey};
+use crate::survey::{Answer, Hashed, Horizon, Survey, number};
 use crate::trace::{Machine, Packet};
 
 /// A packet to which the two parties answer differently.
@@ -62,22 +62,46 @@ pub const MAX_COST: u64 = 30_000_000;
 pub struct Reference<'a> {
     config: &'a Config,
     hash6: Hash6,
-    /// The first addresses of stretches that no destination of the program cuts, ascending, by family.
-    starts: [Vec<u128>; 2],
-    /// For each stretch the services that may match its destinations, in order.
-    candidates: [Vec<Vec<u32>>; 2],
+    /// By family, protocol, and whether this machine opens the connection.
+    cuts: Vec<Cuts>,
+}
+
+/// Who may match the connections of one kind. Services are indices, ascending.
+#[derive(Default)]
+struct Cuts {
+    /// The first addresses of stretches that no destination of these services cuts, ascending; the first is 0.
+    starts: Vec<u128>,
+    /// For each stretch the services that have prefixes in it.
+    near: Vec<Vec<u32>>,
+    /// Services of whole families and of local addresses.
+    everywhere: Vec<u32>,
+}
+
+impl Cuts {
+    /// The services that may match in a stretch, in order.
+    fn candidates(&self, stretch: usize) -> impl Iterator<Item = u32> {
+        let (mut near, mut everywhere) = (self.near[stretch].as_slice(), self.everywhere.as_slice());
+        std::iter::from_fn(move || {
+            let list = match (near, everywhere) {
+                ([one, ..], [other, ..]) if other < one => &mut everywhere,
+                ([], _) => &mut everywhere,
+                (_, _) => &mut near,
+            };
+            let (first, rest) = list.split_first()?;
+            *list = rest;
+            Some(*first)
+        })
+    }
+}
+
+/// The place of a kind of connections in [`Reference::cuts`].
+fn kind(family: Family, protocol: Protocol, direction: &Direction) -> usize {
+    (family as usize * Protocol::ALL.len() + protocol as usize) * 2 + usize::from(*direction == Direction::Out)
 }
 
 /// The first and the last address of a prefix, in host order.
 fn range(net: IpNet) -> (u128, u128) {
     (number(net.network()), number(net.broadcast()))
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address),
-    }
 }
 
 fn address(family: Family, number: u128) -> IpAddr {
@@ -106,49 +130,56 @@ fn special(family: Family) -> Vec<(u128, u128)> {
 
 impl<'a> Reference<'a> {
     pub fn new(config: &'a Config, hash6: Hash6) -> Reference<'a> {
-        let mut reference = Reference { config, hash6, starts: Default::default(), candidates: Default::default() };
+        let mut reference = Reference { config, hash6, cuts: Vec::new() };
         for family in Family::ALL {
-            reference.cut(family);
+            for protocol in Protocol::ALL {
+                for out in [false, true] {
+                    reference.cuts.push(reference.cut(family, protocol, out));
+                }
+            }
         }
         reference
     }
 
-    fn cut(&mut self, family: Family) {
-        let services = self.config.services();
-        let broad = |service: &Service| {
-            service.destinations.iter().any(|wanted| matches!(wanted, Destination::Local | Destination::Any))
-        };
-        let mut starts = BTreeSet::from([0]);
+    fn cut(&self, family: Family, protocol: Protocol, out: bool) -> Cuts {
+        let services = (0u32..).zip(self.config.services()).filter(|(_, service)| {
+            service.body(family).is_some() && service.protocols.contains(&protocol) && (service.output || !out)
+        });
         let mut ranges: Vec<(u128, u128, u32)> = Vec::new();
-        for (index, service) in (0u32..).zip(services).filter(|(_, service)| service.body(family).is_some()) {
-            for wanted in service.destinations(family) {
-                if let Destination::Prefix(net) = wanted {
-                    let (first, end) = range(net);
-                    ranges.push((first, end, index));
-                    starts.insert(first);
-                    starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
+        let mut everywhere = Vec::new();
+        for (index, service) in services {
+            let mut whole = false;
+            for &wanted in &service.destinations {
+                match wanted {
+                    Destination::Local | Destination::Any => whole = true,
+                    Destination::Prefix(net) if Family::of_net(net) != family => {}
+                    Destination::Prefix(net) if net.prefix_len() == 0 => whole = true,
+                    Destination::Prefix(net) => {
+                        let (first, end) = range(net);
+                        ranges.push((first, end, index));
+                    }
                 }
             }
+            everywhere.extend(whole.then_some(index));
         }
-        for (first, end) in special(family) {
-            starts.insert(first);
-            starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
-        }
-        let starts: Vec<u128> = starts.into_iter().collect();
-        let everywhere = (0u32..).zip(services).filter(|(_, s)| s.body(family).is_some() && broad(s));
-        let everywhere: Vec<u32> = everywhere.map(|(index, _)| index).collect();
-        let mut candidates = vec![everywhere; starts.len()];
+        let ends = |first: u128, end: u128| [Some(first), end.checked_add(1).filter(|next| *next <= last(family))];
+        let cuts = ranges.iter().map(|(first, end, _)| (*first, *end)).chain(special(family));
+        let mut starts: Vec<u128> =
+            [0].into_iter().chain(cuts.flat_map(|(first, end)| ends(first, end)).flatten()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut near = vec![Vec::new(); starts.len()];
         for (first, end, index) in ranges {
             let from = starts.partition_point(|start| *start < first);
             let to = starts.partition_point(|start| *start <= end);
-            candidates[from..to].iter_mut().for_each(|list| list.push(index));
+            // A service may be in both lists: it gives the same answer twice, or its clients go on twice.
+            near[from..to].iter_mut().for_each(|list: &mut Vec<u32>| {
+                if list.last() != Some(&index) {
+                    list.push(index);
+                }
+            });
         }
-        for list in &mut candidates {
-            list.sort_unstable();
-            list.dedup();
-        }
-        self.starts[family as usize] = starts;
-        self.candidates[family as usize] = candidates;
+        Cuts { starts, near, everywhere }
     }
 
     /// The source hashes of the program.
@@ -169,9 +200,9 @@ impl Survey for Reference<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
         let family = Family::of(packet.destination);
         let (destination, source) = (number(packet.destination), number(packet.source));
-        let starts = &self.starts[family as usize];
-        let stretch = starts.partition_point(|start| *start <= destination) - 1;
-        let mut horizon = Horizon { destination: starts.get(stretch + 1).copied(), ..Horizon::FAR };
+        let cuts = &self.cuts[kind(family, packet.protocol, &packet.direction)];
+        let stretch = cuts.starts.partition_point(|start| *start <= destination) - 1;
+        let mut horizon = Horizon { destination: cuts.starts.get(stretch + 1).copied(), ..Horizon::FAR };
         let connection = Connection {
             protocol: packet.protocol,
             source: packet.source,
@@ -180,12 +211,11 @@ impl Survey for Reference<'_> {
             direction: packet.direction.clone(),
         };
         let mut cost = 1;
-        for &index in &self.candidates[family as usize][stretch] {
+        for index in cuts.candidates(stretch) {
             cost += 1;
             let service = &self.config.services()[index as usize];
-            if !service.protocols.contains(&packet.protocol) {
-                continue;
-            }
+            horizon.local |= service.destinations.contains(&Destination::Local);
+            horizon.interface |= service.on.is_some();
             for ports in &service.ports {
                 horizon.ask_port(packet.port, ports.first(), ports.last());
             }
@@ -228,13 +258,12 @@ pub fn validate(
         tried: HashSet::new(),
     };
     let interfaces = representatives(reference.interfaces().into_iter().chain(rules.interfaces()));
+    let arriving: Vec<Direction> = interfaces.iter().cloned().map(Direction::In).collect();
     for &family in families {
         sweep.clients = clients(reference, family);
         for protocol in Protocol::ALL {
-            for direction in interfaces.iter().cloned().map(Direction::In).chain([Direction::Out]) {
-                for local in [Local::Nothing, Local::Destination, Local::Everything] {
-                    sweep.destinations(family, protocol, &direction, local)?;
-                }
+            for directions in [arriving.as_slice(), &[Direction::Out]] {
+                sweep.destinations(family, protocol, directions)?;
             }
         }
     }
@@ -339,58 +368,70 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    fn destinations(
-        &mut self,
-        family: Family,
-        protocol: Protocol,
-        direction: &Direction,
-        local: Local,
-    ) -> Result<(), Stop> {
+    fn destinations(&mut self, family: Family, protocol: Protocol, directions: &[Direction]) -> Result<(), Stop> {
         let mut at = Some(0);
         while let Some(destination) = at.filter(|at| *at <= last(family)) {
-            let destination_address = address(family, destination);
-            let machine = local.machine(destination_address);
             let mut packet = Packet {
                 protocol,
                 source: address(family, 0),
                 source_port: None,
-                destination: destination_address,
+                destination: address(family, destination),
                 port: 1,
-                direction: direction.clone(),
+                direction: Direction::Out,
             };
-            let next = self.ports(&mut packet, &machine)?;
-            at = next;
+            at = self.directions(&mut packet, directions)?.destination;
         }
         Ok(())
     }
 
-    /// Every port at one destination. Returns the next destination.
-    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Option<u128>, Stop> {
-        let mut destination = Horizon::FAR;
+    /// Every interface and every machine at one destination, as far as anyone asks for them.
+    fn directions(&mut self, packet: &mut Packet, directions: &[Direction]) -> Result<Horizon, Stop> {
+        let mut all = Horizon::FAR;
+        for direction in directions {
+            packet.direction.clone_from(direction);
+            let mut own = Horizon::FAR;
+            for local in [Local::Nothing, Local::Destination, Local::Everything] {
+                own.join(self.ports(packet, &local.machine(packet.destination))?);
+                if !own.local {
+                    break;
+                }
+            }
+            all.join(own);
+            if !own.interface {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Every port at one destination.
+    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Stop> {
+        let mut all = Horizon::FAR;
         let mut port = 1u32;
         while let Ok(number) = u16::try_from(port) {
             packet.port = number;
-            let horizon = self.sources(packet, machine)?;
-            destination.join(Horizon { destination: horizon.destination, ..Horizon::FAR });
-            if horizon.port > port + 1 {
+            let (horizon, translated) = self.sources(packet, machine)?;
+            all.join(horizon);
+            if translated && horizon.port > port + 1 {
                 // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
                 packet.port = (horizon.port - 1) as u16;
-                destination.join(Horizon { port: 65_536, source: None, ..self.sources(packet, machine)? });
+                all.join(self.sources(packet, machine)?.0);
             }
             port = horizon.port;
         }
-        Ok(destination.destination)
+        Ok(all)
     }
 
-    /// Every source at one destination and port.
-    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Horizon, Stop> {
+    /// Every source at one destination and port, and whether any is translated.
+    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<(Horizon, bool), Stop> {
         let family = Family::of(packet.destination);
-        let mut all = Horizon::FAR;
+        let (mut all, mut any) = (Horizon::FAR, false);
         let mut at = Some(0);
         while let Some(source) = at.filter(|at| *at <= last(family)) {
             packet.source = address(family, source);
-            let (horizon, wanted, found) = self.compare(packet, machine)?;
+            let Compared { horizon, wanted, found, translated } = self.compare(packet, machine)?;
             all.join(horizon);
+            any |= translated;
             if wanted.is_some() || found.is_some() {
                 let end = horizon.source.unwrap_or(u128::MAX);
                 let from = self.clients.partition_point(|client| *client < source);
@@ -400,16 +441,17 @@ impl Sweep<'_> {
                 let step = if first { 1 } else { ((to - from) / FEW_CLIENTS).max(1) };
                 for index in (from..to).step_by(step) {
                     packet.source = address(family, self.clients[index]);
-                    let (own, ..) = self.compare(packet, machine)?;
-                    all.join(Horizon { source: None, ..own });
+                    let own = self.compare(packet, machine)?;
+                    all.join(own.horizon);
+                    any |= own.translated;
                 }
             }
             at = horizon.source;
         }
-        Ok(all)
+        Ok((all, any))
     }
 
-    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Horizon, Hashed, Hashed), Stop> {
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<Compared, Stop> {
         self.coverage.packets += 1;
         if self.coverage.cost > MAX_COST {
             return Err(Stop::TooLarge);
@@ -434,8 +476,19 @@ impl Sweep<'_> {
                 && ahead(horizon.source, packet.source),
             "a horizon lies ahead: {horizon:?} of {packet}"
         );
-        Ok((horizon, wanted.hashed, found.hashed))
+        let translated =
+            wanted.actions.iter().any(|(action, _)| matches!(action, Action::Dnat(..) | Action::Redirect(_)));
+        Ok(Compared { horizon, wanted: wanted.hashed, found: found.hashed, translated })
     }
+}
+
+/// What both parties say of one packet.
+struct Compared {
+    horizon: Horizon,
+    wanted: Hashed,
+    found: Hashed,
+    /// Whether it may get another port.
+    translated: bool,
 }
 
 /// Whether two distributions are one, up to the tolerance.
@@ -444,7 +497,11 @@ fn agree(wanted: &[(Action, Share)], found: &[(Action, Share)], tolerance: &Tole
         && wanted.iter().zip(found).all(|((wanted_action, wanted_share), (action, share))| {
             wanted_action == action
                 && match tolerance {
-                    Tolerance::Exact => wanted_share == share,
+                    // Comparing fractions as such divides again and again.
+                    Tolerance::Exact => {
+                        (wanted_share.numer(), wanted_share.denom()) == (share.numer(), share.denom())
+                            || wanted_share.numer() * share.denom() == share.numer() * wanted_share.denom()
+                    }
                     // |a/b - c/d| <= n / 2^32, without bringing anything to lowest terms.
                     Tolerance::Rounded => {
                         let (one, other) = (wanted_share.numer() * share.denom(), share.numer() * wanted_share.denom());

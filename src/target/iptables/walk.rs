@@ -5,7 +5,6 @@
 //! match, an unknown target as one that lets the packet go on; both are reported. So is the end of patience with rules
 //! that would take too long: what is left of the connections then passes the rest unchanged.
 
-mod asked;
 mod bpf;
 mod hooks;
 mod index;
@@ -20,12 +19,11 @@ use smallvec::SmallVec;
 
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
-use crate::survey::{self, Survey};
+use crate::survey::{self, Asked, Horizon, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
 use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
 use super::model::DnatPort;
-use asked::Asked;
 use index::Index;
 use part::Part;
 use test::{Answer, At, Counters, Place};
@@ -116,7 +114,9 @@ impl Survey for Evaluator<'_> {
         }
         actions.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        survey::Answer { actions, horizon: asked.horizon(), hashed: asked.hashed(), cost }
+        // Every packet is routed, which asks whose address it is.
+        let horizon = Horizon { local: true, interface: true, ..asked.horizon() };
+        survey::Answer { actions, horizon, hashed: asked.hashed(), cost }
     }
 
     fn interfaces(&self) -> Vec<Interface> {

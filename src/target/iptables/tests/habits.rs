@@ -2,7 +2,8 @@
 
 use super::{dump, errors, only, rule};
 use crate::ir::Family;
-use crate::target::iptables::dump::{Match, RuleProtocol, Side, TableName, Target};
+use crate::survey::Side;
+use crate::target::iptables::dump::{Match, RuleProtocol, TableName, Target};
 use crate::target::iptables::model::DnatPort;
 use crate::target::iptables::{Families, read};
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::meaning::Direction;
-use crate::target::iptables::dump::Side;
+use crate::survey::Side;
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
 
 use super::test::{At, Place};

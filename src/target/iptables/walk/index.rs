@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Family;
+use crate::survey::{Asked, number};
 use crate::target::iptables::dump::{Chain, Rule};
-
-use super::asked::{Asked, number};
 
 /// The rules of one chain that are for one family, as places in the chain, ascending.
 #[derive(Debug)]

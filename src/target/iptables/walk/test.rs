@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 use crate::ir::Family;
 use crate::meaning::Action;
 use crate::statement::balance::Protocol;
-use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, Side, States};
+use crate::survey::{Asked, Side};
+use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, States};
 use crate::target::iptables::model::Negatable;
 use crate::trace::{Machine, Packet, Source};
 
-use super::asked::Asked;
 use super::part::Chance;
 use super::{Flow, bpf, kernel};
 
@@ -55,6 +55,16 @@ impl At<'_> {
     }
 }
 
+/// Whether an address lies in a net was asked.
+fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
+    match (net.prefix(), address) {
+        (Some(prefix), _) => asked.range(side, address, prefix.network(), prefix.broadcast()),
+        // A mask with holes may answer otherwise at the very next address.
+        (None, Some(address)) => asked.range(side, Some(address), address, address),
+        (None, None) => {}
+    }
+}
+
 /// The `nth` counters of a sequence of connections: by rule and place of the match, how many packets were seen.
 pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
 
@@ -65,11 +75,11 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
     // `None` is not known. The first `false` ends the test.
     let mut header = [
         rule.source.as_ref().map(|net| {
-            at.ask(|asked| asked.net(Side::Source, flow.source, &net.value));
+            at.ask(|asked| ask_net(asked, Side::Source, flow.source, &net.value));
             holds(net, |net| in_net(flow.source, net, at.machine))
         }),
         rule.destination.as_ref().map(|net| {
-            at.ask(|asked| asked.net(Side::Destination, flow.destination, &net.value));
+            at.ask(|asked| ask_net(asked, Side::Destination, flow.destination, &net.value));
             holds(net, |net| in_net(flow.destination, net, at.machine))
         }),
         rule.input.as_ref().map(|interface| holds(interface, |own| on(at.input, own))),
@@ -204,12 +214,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => packet.source,
                 Side::Destination => packet.destination,
             };
-            at.ask(|asked| asked.net(*side, Some(address), net));
+            at.ask(|asked| ask_net(asked, *side, Some(address), net));
             Some(flow.tracked && net.contains(address) != *not)
         }
         Match::OriginalPort { not, side, ports } => {
             if *side == Side::Destination {
-                at.ask(|asked| asked.port(packet.port, packet.port, *ports));
+                at.ask(|asked| asked.port(packet.port, packet.port, ports.first, ports.last));
             }
             let port = match side {
                 Side::Source => packet.source_port,
@@ -223,12 +233,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
-            at.ask(|asked| asked.hash(at.line));
+            at.ask(|asked| asked.hash(u64::from(at.line)));
             let node = kernel::cluster_node(packet.source, *total, *seed);
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
-            at.ask(|asked| asked.hash(at.line));
+            at.ask(|asked| asked.hash(u64::from(at.line)));
             let header = bpf::Header::new(bpf::Shown {
                 protocol: packet.protocol,
                 source: flow.source,
@@ -258,7 +268,7 @@ fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
 fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let packet = at.packet;
     if side == Side::Destination {
-        at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, *ports)));
+        at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, ports.first, ports.last)));
     }
     let any = |port| ports.iter().any(|ports| ports.contains(port));
     match side {
@@ -314,7 +324,7 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
     if let Some(address) = flow.destination.filter(|_| changed) {
         at.ask(|asked| {
             asked.range(Side::Destination, Some(packet.destination), address, address);
-            asked.port(packet.port, packet.port, Ports { first: flow.port, last: flow.port });
+            asked.port(packet.port, packet.port, flow.port, flow.port);
         });
     }
     match flow.action {
