@@ -21,14 +21,15 @@ pub enum Side {
 pub struct Asked {
     source: IpAddr,
     destination: IpAddr,
+    port: u16,
     horizon: Cell<Horizon>,
     hashed: Cell<Hashed>,
 }
 
 impl Asked {
     pub fn new(packet: &Packet) -> Asked {
-        let Packet { source, destination, .. } = *packet;
-        Asked { source, destination, horizon: Cell::new(Horizon::FAR), hashed: Cell::new(None) }
+        let Packet { source, destination, port, .. } = *packet;
+        Asked { source, destination, port, horizon: Cell::new(Horizon::FAR), hashed: Cell::new(None) }
     }
 
     pub fn horizon(&self) -> Horizon {
@@ -40,7 +41,7 @@ impl Asked {
     }
 
     /// A hash of the source, in a rule that this number tells from others.
-    pub fn hash(&self, rule: u64) {
+    pub fn hash_source(&self, rule: u64) {
         self.hashed.set(self.hashed.get().or(Some(rule)));
     }
 
@@ -91,24 +92,32 @@ impl Asked {
         }
     }
 
-    /// Whether the destination port, `own` where the packet had `original`, lies in a range.
-    pub fn port(&self, original: u16, own: u16, first: u16, last: u16) {
+    /// Whether the destination port, which is `own` by now, lies in a range.
+    pub fn port(&self, own: u16, first: u16, last: u16) {
         if first > last {
             return;
         }
         // In terms of the port that the packet had; a shifted port moves the range with it.
-        let back = |port: u16| i32::from(port) - i32::from(own) + i32::from(original);
+        let back = |port: u16| i32::from(port) - i32::from(own) + i32::from(self.port);
         let (first, last) = (back(first).max(0), back(last).min(i32::from(u16::MAX)));
         if let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(last))
             && first <= last
         {
-            self.change(|horizon| horizon.ask_port(original, first, last));
+            self.port_in(first, last);
         }
     }
 
-    /// Whether an address is one of this machine's, or what follows from that.
-    pub fn local(&self) {
+    /// Whether the packet's own port lies in a range.
+    pub fn port_in(&self, first: u16, last: u16) {
+        self.change(|horizon| horizon.ask_port(self.port, first, last));
+    }
+
+    /// Whether an address is one of this machine's, which may depend on where the packet goes.
+    pub fn local(&self, address: IpAddr) {
         self.change(|horizon| horizon.local = true);
+        if address != self.destination {
+            self.stretch(Side::Destination, number(address), number(address));
+        }
     }
 
     /// Where the packet arrives.

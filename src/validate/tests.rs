@@ -35,7 +35,7 @@ const PROGRAMS: &[&str] = &[
 fn a_program_is_what_it_means() {
     for program in PROGRAMS {
         let coverage = compare(program, program).unwrap_or_else(|difference| panic!("{program}\n{difference:?}"));
-        assert!(coverage.packets > 100, "{program}: {coverage:?}");
+        assert!(coverage.packets > 50, "{program}: {coverage:?}");
     }
 }
 

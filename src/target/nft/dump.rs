@@ -4,9 +4,9 @@
 //! Whatever is not understood is kept as text ([`Expr::Unknown`], [`Statement::Unknown`], [`Value::Other`]), never
 //! guessed.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 
 use crate::ir::Family;
@@ -503,4 +503,13 @@ pub struct ReadError {
     /// From 1.
     pub line: Option<usize>,
     pub message: String,
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
 }

@@ -7,12 +7,14 @@
 
 pub mod dump;
 mod evaluate;
+mod index;
 mod json;
 mod linear;
 mod lower;
 pub mod model;
 mod names;
 mod piece;
+mod portion;
 mod read_json;
 mod read_rule;
 mod read_text;
@@ -22,6 +24,7 @@ mod service;
 mod show;
 mod text;
 mod tokens;
+mod value;
 mod walk;
 mod words;
 
@@ -30,6 +33,7 @@ use std::io;
 pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
+pub use walk::Evaluator;
 
 impl Ruleset {
     /// A script for `nft -f` that replaces the table in one transaction.

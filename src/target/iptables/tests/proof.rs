@@ -30,7 +30,7 @@ fn every_example_is_proven() {
         let config = config(source);
         let coverage =
             prove(&config, &text(&config), Families::Both).unwrap_or_else(|flaw| panic!("{name}: {flaw:#?}"));
-        assert!(coverage.packets > 400, "{name}: {coverage:?}");
+        assert!(coverage.packets > 100, "{name}: {coverage:?}");
     }
 }
 

@@ -219,7 +219,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::OriginalPort { not, side, ports } => {
             if *side == Side::Destination {
-                at.ask(|asked| asked.port(packet.port, packet.port, ports.first, ports.last));
+                at.ask(|asked| asked.port(packet.port, ports.first, ports.last));
             }
             let port = match side {
                 Side::Source => packet.source_port,
@@ -233,12 +233,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
-            at.ask(|asked| asked.hash(u64::from(at.line)));
+            at.ask(|asked| asked.hash_source(u64::from(at.line)));
             let node = kernel::cluster_node(packet.source, *total, *seed);
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
-            at.ask(|asked| asked.hash(u64::from(at.line)));
+            at.ask(|asked| asked.hash_source(u64::from(at.line)));
             let header = bpf::Header::new(bpf::Shown {
                 protocol: packet.protocol,
                 source: flow.source,
@@ -268,7 +268,7 @@ fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
 fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let packet = at.packet;
     if side == Side::Destination {
-        at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, ports.first, ports.last)));
+        at.ask(|asked| ports.iter().for_each(|ports| asked.port(flow.port, ports.first, ports.last)));
     }
     let any = |port| ports.iter().any(|ports| ports.contains(port));
     match side {
@@ -324,7 +324,7 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
     if let Some(address) = flow.destination.filter(|_| changed) {
         at.ask(|asked| {
             asked.range(Side::Destination, Some(packet.destination), address, address);
-            asked.port(packet.port, packet.port, flow.port, flow.port);
+            asked.port(packet.port, flow.port, flow.port);
         });
     }
     match flow.action {
