@@ -55,6 +55,25 @@ pub enum Stop {
     TooLarge,
 }
 
+/// Why a text is not what its program means.
+#[derive(Debug)]
+pub enum Flaw {
+    /// It cannot be read back.
+    Unreadable(String),
+    Differs(Box<Difference>),
+    /// Nothing was found so far, and there is too much to compare.
+    TooLarge,
+}
+
+impl From<Stop> for Flaw {
+    fn from(stop: Stop) -> Flaw {
+        match stop {
+            Stop::Differs(difference) => Flaw::Differs(difference),
+            Stop::TooLarge => Flaw::TooLarge,
+        }
+    }
+}
+
 /// The tests of one comparison: a few seconds.
 pub const MAX_COST: u64 = 30_000_000;
 

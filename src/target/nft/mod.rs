@@ -15,6 +15,7 @@ pub mod model;
 mod names;
 mod piece;
 mod portion;
+mod proof;
 mod read_json;
 mod read_rule;
 mod read_text;
@@ -33,6 +34,7 @@ use std::io;
 pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
+pub use proof::{prove_json, prove_text};
 pub use walk::Evaluator;
 
 impl Ruleset {
