@@ -91,15 +91,62 @@ struct Cuts {
     /// The first addresses of stretches that no destination of these services cuts, ascending; the first is 0.
     starts: Vec<u128>,
     /// For each stretch the services that have prefixes in it.
-    near: Vec<Vec<u32>>,
+    near: Vec<Listed>,
     /// Services of whole families and of local addresses.
-    everywhere: Vec<u32>,
+    everywhere: Listed,
+}
+
+/// Services by their ports.
+#[derive(Default)]
+struct Listed {
+    all: Vec<u32>,
+    /// Of many: the first ports of stretches, ascending from 0, with the services that listen there.
+    by_port: Vec<(u16, Vec<u32>)>,
+}
+
+impl Listed {
+    /// Fewer services are as well asked one by one.
+    const FEW: usize = 16;
+    /// Stretches of ports for each service, on average, that are worth it.
+    const MANY: usize = 64;
+
+    fn new(all: Vec<u32>, config: &Config) -> Listed {
+        if all.len() <= Listed::FEW {
+            return Listed { all, by_port: Vec::new() };
+        }
+        let ports = |index: &u32| config.services()[*index as usize].ports.iter();
+        let ends = all.iter().flat_map(ports).flat_map(|ports| [Some(ports.first()), ports.last().checked_add(1)]);
+        let starts = BTreeSet::from_iter([0].into_iter().chain(ends.flatten()));
+        let mut by_port: Vec<(u16, Vec<u32>)> = starts.into_iter().map(|start| (start, Vec::new())).collect();
+        let mut left = Listed::MANY * all.len();
+        for index in &all {
+            for ports in ports(index) {
+                let from = by_port.partition_point(|(start, _)| *start < ports.first());
+                let to = by_port.partition_point(|(start, _)| *start <= ports.last());
+                match left.checked_sub(to - from) {
+                    Some(rest) => left = rest,
+                    None => return Listed { all, by_port: Vec::new() },
+                }
+                by_port[from..to].iter_mut().for_each(|(_, list)| list.push(*index));
+            }
+        }
+        Listed { all, by_port }
+    }
+
+    /// The services that may listen to a port.
+    fn at(&self, port: u16, horizon: &mut Horizon) -> &[u32] {
+        let next = self.by_port.partition_point(|(start, _)| *start <= port);
+        let Some(own) = next.checked_sub(1) else { return &self.all };
+        let (first, list) = &self.by_port[own];
+        horizon.ask_port(port, *first, self.by_port.get(next).map_or(u16::MAX, |(start, _)| start - 1));
+        list
+    }
 }
 
 impl Cuts {
-    /// The services that may match in a stretch, in order.
-    fn candidates(&self, stretch: usize) -> impl Iterator<Item = u32> {
-        let (mut near, mut everywhere) = (self.near[stretch].as_slice(), self.everywhere.as_slice());
+    /// The services that may match a port in a stretch, in order.
+    fn candidates(&self, stretch: usize, port: u16, horizon: &mut Horizon) -> impl Iterator<Item = u32> + use<'_> {
+        let (mut near, mut everywhere) = (self.near[stretch].at(port, horizon), self.everywhere.at(port, horizon));
         std::iter::from_fn(move || {
             let list = match (near, everywhere) {
                 ([one, ..], [other, ..]) if other < one => &mut everywhere,
@@ -198,7 +245,8 @@ impl<'a> Reference<'a> {
                 }
             });
         }
-        Cuts { starts, near, everywhere }
+        let near = near.into_iter().map(|list| Listed::new(list, self.config)).collect();
+        Cuts { starts, near, everywhere: Listed::new(everywhere, self.config) }
     }
 
     /// The source hashes of the program.
@@ -230,7 +278,7 @@ impl Survey for Reference<'_> {
             direction: packet.direction.clone(),
         };
         let mut cost = 1;
-        for index in cuts.candidates(stretch) {
+        for index in cuts.candidates(stretch, packet.port, &mut horizon) {
             cost += 1;
             let service = &self.config.services()[index as usize];
             horizon.local |= service.destinations.contains(&Destination::Local);

@@ -85,6 +85,10 @@ fn the_questions_are_as_many_as_the_services() {
     let config = config(&ports);
     let coverage = prove_text(&config, &text(&lowered(&config))).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
     assert!(coverage.packets < 3000, "{coverage:?}");
+    let own: String = (1..=300u16).map(|port| format!("balance tcp {} -> 10.0.0.1\n", 2 * port)).collect();
+    let config = super::config(&own);
+    let coverage = prove_text(&config, &text(&lowered(&config))).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+    assert!(coverage.cost < 1_000_000, "{coverage:?}");
 }
 
 proptest! {
