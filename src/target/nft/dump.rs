@@ -456,17 +456,14 @@ impl Kind {
                 None => Value::Name(word.into()),
             },
             Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
-            Kind::Family
-            | Kind::Protocol
-            | Kind::Mark
-            | Kind::Number
-            | Kind::AddressType
-            | Kind::State
-            | Kind::Direction
-            | Kind::Status => match self.number(word).or_else(|| number(word)) {
-                Some(number) => Value::Number(number),
-                None => other(),
-            },
+            // Their numbers have no names.
+            Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
+            Kind::Family | Kind::Protocol | Kind::AddressType | Kind::State | Kind::Direction | Kind::Status => {
+                match self.number(word).or_else(|| number(word)) {
+                    Some(number) => Value::Number(number),
+                    None => other(),
+                }
+            }
             Kind::Verdict | Kind::Unknown => other(),
         }
     }

@@ -1,6 +1,7 @@
 //! What expressions of a rule are for one connection: exact, with shares where a number is drawn.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 
 use foldhash::HashMap;
 use smallvec::{SmallVec, smallvec};
@@ -12,10 +13,11 @@ use crate::statement::balance::Protocol;
 use crate::survey::Side;
 use crate::trace::{Machine, Packet, Source};
 
-use super::dump::{Bits, Data, Element, Elements, Expr, Field, Table, Value};
-use super::index::{Found, Index};
+use super::dump::{Bits, Data, Elements, Expr, Field, Table, Value};
+use super::index::Index;
+use super::lookup::Hit;
 use super::portion::Portion;
-use super::value::{Atom, Blame, Notes, Origin, Part, Parts, Weight, settled, weigh};
+use super::value::{Atom, Blame, Notes, Origin, Part, Parts};
 
 /// What has become of a connection so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +46,16 @@ pub type Atoms<'a> = SmallVec<[Atom<'a>; 3]>;
 /// One thing that may be, and the part of all connections that it is for.
 #[derive(Clone, Debug)]
 pub struct Flow<'a> {
-    pub state: State<'a>,
+    /// Shared: flows are divided and handed on far more often than they change.
+    pub state: Rc<State<'a>>,
     pub share: Portion,
+}
+
+impl<'a> Flow<'a> {
+    /// The state, to be changed.
+    pub fn change(&mut self) -> &mut State<'a> {
+        Rc::make_mut(&mut self.state)
+    }
 }
 
 /// What is the same for a whole hook.
@@ -288,95 +298,6 @@ impl<'a> Scene<'a> {
             Source::Masquerade | Source::Address(_) => dnat | 16,
         }
     }
-
-    /// Gives every element that the key may hit with its part, then what is left with `None`.
-    pub fn look_up(
-        &self,
-        key: &[Part<'a>],
-        elements: &'a Elements,
-        state: &State<'a>,
-        meter: &mut Meter,
-        mut give: impl FnMut(Portion, Option<Result<Hit<'_, 'a>, Blame>>),
-    ) {
-        let list = match elements {
-            Elements::Anonymous(list) => list.as_slice(),
-            Elements::Named(name) => match self.table.set(name) {
-                Some(set) => set.elements.as_slice(),
-                None => return give(Portion::ONE, Some(Err(format!("@{name}").into()))),
-            },
-        };
-        if let Elements::Named(name) = elements
-            && let Some((_, _, data)) = state.learned.iter().find(|(set, old, _)| *set == &**name && is_same(old, key))
-        {
-            return give(Portion::ONE, Some(Ok(Hit::Learned(data))));
-        }
-        if let Some(index) = self.indices.get(&list.as_ptr().addr()) {
-            let mut cost = 1;
-            let found = index.find(key, self.notes, &mut cost);
-            if !meter.pay(cost) {
-                return give(Portion::ONE, Some(Err(TOO_MANY.into())));
-            }
-            match found {
-                Found::Element(element) => return give(Portion::ONE, Some(Ok(Hit::Element(element)))),
-                Found::Nothing => return give(Portion::ONE, None),
-                Found::Unclear(what) => return give(Portion::ONE, Some(Err(what))),
-                Found::Unknown => {}
-            }
-        }
-        self.try_all(key, list, meter, give);
-    }
-
-    /// As [`Self::look_up`], one element after the other.
-    fn try_all(
-        &self,
-        key: &[Part<'a>],
-        list: &'a [Element],
-        meter: &mut Meter,
-        mut give: impl FnMut(Portion, Option<Result<Hit<'_, 'a>, Blame>>),
-    ) {
-        if !meter.pay(list.len() as u64 + 1) {
-            return give(Portion::ONE, Some(Err(TOO_MANY.into())));
-        }
-        let mut left = Portion::ONE;
-        let mut rest = None;
-        for element in list {
-            if left.is_zero() {
-                return;
-            }
-            if matches!(element.key[..], [Value::Rest]) {
-                rest = Some(element);
-                continue;
-            }
-            match weigh(key, &element.key, self.notes) {
-                Ok(Weight::None) => {}
-                Ok(Weight::All) => {
-                    let share = std::mem::replace(&mut left, Portion::ZERO);
-                    give(share, Some(Ok(Hit::Element(element))));
-                }
-                Ok(Weight::Part(share)) => {
-                    meter.divided = true;
-                    // The kernel refuses elements that overlap; what was read may have them.
-                    let share = share.min(&left);
-                    left = left.minus(&share);
-                    give(share, Some(Ok(Hit::Element(element))));
-                }
-                Err(what) => {
-                    let share = std::mem::replace(&mut left, Portion::ZERO);
-                    give(share, Some(Err(what)));
-                }
-            }
-        }
-        if !left.is_zero() {
-            give(left, rest.map(|element| Ok(Hit::Element(element))));
-        }
-    }
-}
-
-/// What a key has found.
-pub enum Hit<'s, 'a> {
-    Element(&'a Element),
-    /// The data of what an earlier rule has put in.
-    Learned(&'s [Atom<'a>]),
 }
 
 fn data_of<'a>(hit: Result<Hit<'_, 'a>, Blame>) -> Got<'a> {
@@ -417,10 +338,6 @@ fn constant(list: &[Value]) -> Got<'_> {
         parts.push(Part::Known(atom, Origin::Fixed));
     }
     Got::Parts(parts)
-}
-
-fn is_same(atoms: &[Atom<'_>], parts: &[Part<'_>]) -> bool {
-    settled(parts).is_some_and(|parts| *parts == *atoms)
 }
 
 fn draw(random: bool, modulus: u32, offset: u32, meter: &mut Meter) -> Part<'static> {

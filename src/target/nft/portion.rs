@@ -86,6 +86,9 @@ impl Portion {
                 }
             };
             if let Some(parts) = parts {
+                if let (Ok(part), Ok(of)) = (parts.try_into(), of.try_into()) {
+                    return Portion::new(part, of);
+                }
                 let common = gcd(parts, of);
                 if let (Ok(part), Ok(of)) = ((parts / common).try_into(), (of / common).try_into()) {
                     return Portion::Small(part, of);

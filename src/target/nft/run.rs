@@ -9,7 +9,8 @@ use crate::trace::Source;
 use super::dump::{
     Data, Element, Elements, Expr, Field, Nat, Operand, Operator, Rule, Statement, TableFamily, Value, Verdict,
 };
-use super::evaluate::{Flow, Got, Gots, Hit, Meter, Scene, State, TOO_MANY};
+use super::evaluate::{Flow, Got, Gots, Meter, Scene, State, TOO_MANY};
+use super::lookup::Hit;
 use super::portion::Portion;
 use super::value::{Atom, Blame, Origin, Part, Parts, Weight, compare, settled, weigh};
 
@@ -144,8 +145,8 @@ fn step<'a>(
                     Got::Unknown(_) => None,
                 };
                 match field {
-                    Field::ConnectionMark => way.flow.state.connection_mark = mark,
-                    _ => way.flow.state.mark = mark,
+                    Field::ConnectionMark => way.flow.change().connection_mark = mark,
+                    _ => way.flow.change().mark = mark,
                 }
                 next.push(Next::On(way));
             }
@@ -163,7 +164,7 @@ fn step<'a>(
 /// A verdict falls: its comment is the rule's, or the element's, or that of what led here.
 fn decide<'a>(mut way: Way<'a>, rule: &'a Rule, what: End<'a>) -> Next<'a> {
     if let Some(comment) = rule.comment.as_deref().or(way.found) {
-        way.flow.state.via = Some(comment);
+        way.flow.change().via = Some(comment);
     }
     end(way, what)
 }
@@ -342,7 +343,7 @@ fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rul
         return blame(way, "NAT to a number that is drawn");
     }
     let comment = rule.comment.as_deref().or(way.found).or(way.flow.state.via);
-    let state = &mut way.flow.state;
+    let state = way.flow.change();
     state.decided = true;
     match nat {
         Nat::Dnat => {
@@ -401,7 +402,7 @@ fn learn<'a>(
         Some(Got::Unknown(what)) => return next.push(blame(way, what)),
     };
     let (Some(key), Some(data)) = (key, data) else { return next.push(blame(way, format!("@{set}"))) };
-    let learned = &mut way.flow.state.learned;
+    let learned = &mut way.flow.change().learned;
     if !learned.iter().any(|(name, old, _)| *name == set && *old == key) {
         learned.push((set, key, data));
     }

@@ -1,6 +1,7 @@
 //! One new connection through the hooks of the kernel, as net/netfilter orders them.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -9,11 +10,12 @@ use crate::meaning::{Action, Direction};
 use crate::survey::{Answer, Asked, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
-use super::dump::{ChainKind, Dump, Element, Elements, Expr, HookPoint, Operand, Rule, Statement, Value, Verdict};
+use super::dump::{ChainKind, Dump, HookPoint, Operand, Rule, Statement, Value, Verdict};
 use super::evaluate::{Counters, Flow, Meter, Scene, State, TOO_MANY, in_interface};
 use super::index::Index;
 use super::portion::Portion;
 use super::run::{End, run};
+use super::sets::sets;
 use super::value::Notes;
 
 /// Chains below a base chain: NFT_JUMP_STACK_SIZE. The kernel loads nothing deeper.
@@ -72,60 +74,6 @@ impl<'d> Evaluator<'d> {
             accepted: Vec::new(),
         }
     }
-}
-
-/// The elements of all named sets, and of those in rules.
-fn sets(dump: &Dump) -> impl Iterator<Item = &[Element]> {
-    let rules = dump.tables.iter().flat_map(|table| table.chains()).flat_map(|chain| &chain.rules);
-    let statements = rules.flat_map(|rule| &rule.statements);
-    let named = dump.tables.iter().flat_map(|table| table.sets()).map(|set| set.elements.as_slice());
-    named.chain(statements.flat_map(anonymous))
-}
-
-/// The sets that a statement writes out. Those of a draw are not asked for one number.
-fn anonymous(statement: &Statement) -> impl Iterator<Item = &[Element]> {
-    let mut list: Vec<&[Element]> = Vec::new();
-    fn of<'d>(elements: &'d Elements, list: &mut Vec<&'d [Element]>) {
-        if let Elements::Anonymous(elements) = elements {
-            list.push(elements);
-        }
-    }
-    fn within<'d>(expr: &'d Expr, list: &mut Vec<&'d [Element]>) {
-        if let Expr::Map(key, elements) = expr {
-            if !matches!(**key, Expr::Numgen { .. }) {
-                of(elements, list);
-            }
-            within(key, list);
-        }
-    }
-    match statement {
-        Statement::Match { left, right, .. } => {
-            within(left, &mut list);
-            if let Operand::Elements(elements) = right {
-                of(elements, &mut list);
-            }
-        }
-        Statement::Lookup { key, map } => {
-            within(key, &mut list);
-            if !matches!(key, Expr::Numgen { .. }) {
-                of(map, &mut list);
-            }
-        }
-        Statement::Nat { address, port, .. } => {
-            [address, port].into_iter().flatten().for_each(|expr| within(expr, &mut list));
-        }
-        Statement::Mark { value, .. } => within(value, &mut list),
-        Statement::Learn { key, data, .. } => {
-            within(key, &mut list);
-            data.iter().for_each(|data| within(data, &mut list));
-        }
-        Statement::Verdict(_)
-        | Statement::Reject(_)
-        | Statement::Limit { .. }
-        | Statement::Quiet(_)
-        | Statement::Unknown(_) => {}
-    }
-    list.into_iter()
 }
 
 /// All base chains. Those of `type nat` are asked together, at the priority of NAT, whatever their own is, until one
@@ -269,7 +217,7 @@ impl<'a> Walker<'a> {
             comment: None,
             learned: Vec::new(),
         };
-        let start = vec![Flow { state, share: Portion::ONE }];
+        let start = vec![Flow { state: Rc::new(state), share: Portion::ONE }];
         let arrives = in_interface(self.packet);
         let later = [HookPoint::Input, HookPoint::Forward, HookPoint::Postrouting];
         let goes_on = later.iter().any(|hook| self.bases(*hook).next().is_some());
@@ -300,8 +248,8 @@ impl<'a> Walker<'a> {
             }
         };
         for flow in through {
-            let State { nat, source, comment, .. } = flow.state;
-            self.end(nat.unwrap_or(Action::Pass), source, comment, flow.share);
+            let State { nat, source, comment, .. } = &*flow.state;
+            self.end(nat.clone().unwrap_or(Action::Pass), *source, *comment, flow.share);
         }
     }
 
@@ -364,12 +312,12 @@ impl<'a> Walker<'a> {
             }
             done.append(&mut self.accepted);
             flows = merged(done);
-            for flow in &mut flows {
-                flow.state.via = None;
+            for flow in flows.iter_mut().filter(|flow| flow.state.via.is_some()) {
+                flow.change().via = None;
             }
         }
-        for flow in &mut flows {
-            flow.state.decided = false;
+        for flow in flows.iter_mut().filter(|flow| flow.state.decided) {
+            flow.change().decided = false;
         }
         merged(flows)
     }
@@ -444,7 +392,7 @@ impl<'a> Walker<'a> {
             Some(chain) if place.depth < MAX_DEPTH => {
                 let mut back = self.chain(Place { depth: place.depth + 1, ..place }, chain, vec![flow]);
                 if let Some(via) = via {
-                    back.iter_mut().for_each(|flow| flow.state.via = via);
+                    back.iter_mut().filter(|flow| flow.state.via != via).for_each(|flow| flow.change().via = via);
                 }
                 return back;
             }
@@ -507,7 +455,7 @@ fn merged(flows: Vec<Flow<'_>>) -> Vec<Flow<'_>> {
         return flows;
     }
     let mut list: Vec<Flow<'_>> = Vec::with_capacity(flows.len());
-    let mut index: HashMap<State<'_>, usize> = HashMap::with_capacity(flows.len());
+    let mut index: HashMap<Rc<State<'_>>, usize> = HashMap::with_capacity(flows.len());
     for flow in flows {
         match index.get(&flow.state) {
             Some(&at) => list[at].share = list[at].share.plus(&flow.share),
