@@ -21,6 +21,7 @@ pub mod file;
 #[cfg(test)]
 mod generated;
 pub mod ir;
+mod jhash;
 pub mod keyword;
 pub mod list;
 pub mod listeners;

@@ -4,9 +4,13 @@
 //! changes below the [`Horizon`]. Packet after packet, each at the horizon of the one before, covers the whole space
 //! with finitely many questions, cut at every literal that either side ever asks about.
 
+mod asked;
+
 use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::trace::{Machine, Packet};
+
+pub use asked::{Asked, Side};
 
 /// The first values above the packet's own at which some test that was asked may answer otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +104,7 @@ impl Facets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Distinct, ascending; positive shares that sum to 1. Up to the horizon they differ in nothing but ports that are
-    /// kept or shifted.
+    /// kept or shifted. Empty where it cannot be told, which agrees with nothing.
     pub actions: Vec<(Action, Share)>,
     pub horizon: Horizon,
     pub facets: Facets,

@@ -60,6 +60,25 @@ pub enum Stop {
     TooLarge,
 }
 
+/// Why a text is not what its program means.
+#[derive(Debug)]
+pub enum Flaw {
+    /// It cannot be read back.
+    Unreadable(String),
+    Differs(Box<Difference>),
+    /// Nothing was found so far, and there is too much to compare.
+    TooLarge,
+}
+
+impl From<Stop> for Flaw {
+    fn from(stop: Stop) -> Flaw {
+        match stop {
+            Stop::Differs(difference) => Flaw::Differs(difference),
+            Stop::TooLarge => Flaw::TooLarge,
+        }
+    }
+}
+
 /// The tests of one comparison: a few seconds.
 pub const MAX_COST: u64 = 30_000_000;
 
@@ -415,7 +434,11 @@ fn agree(wanted: &[(Action, Share)], found: &[(Action, Share)], tolerance: &Tole
         && wanted.iter().zip(found).all(|((wanted_action, wanted_share), (action, share))| {
             wanted_action == action
                 && match tolerance {
-                    Tolerance::Exact => wanted_share == share,
+                    // Comparing fractions as such divides again and again.
+                    Tolerance::Exact => {
+                        (wanted_share.numer(), wanted_share.denom()) == (share.numer(), share.denom())
+                            || wanted_share.numer() * share.denom() == share.numer() * wanted_share.denom()
+                    }
                     Tolerance::Rounded => is_near(wanted_share, share, wanted.len()),
                 }
         })

@@ -11,8 +11,9 @@ use crate::ir::{Config, Family, PerFamily};
 use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
-use crate::target::iptables::{self, Families, Flaw, Hooks};
+use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Instance, Options, nft};
+use crate::validate::Flaw;
 
 use super::input::{Declarations, Input};
 use super::output::{print_diff, print_with, replace};
@@ -101,20 +102,21 @@ impl Compile {
         report(global, Stream::Err, &program.sources, diagnostics)?;
         let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
-        if !self.no_validate {
-            rules.prove(global, &config)?;
-        }
+        let proven = if self.no_validate { None } else { rules.prove(global, &config)? };
         if let Some(warning) = self.nothing_comes_out(used) {
             warn(global, warning)?;
         }
         let exit = match (&self.check, &self.output) {
-            (Some(path), _) => compare(path, &rules.text())?,
+            (Some(path), _) => compare(path, &proven.unwrap_or_else(|| rules.text()))?,
             (None, Some(path)) => {
-                replace(path, &rules.text())?;
+                replace(path, &proven.unwrap_or_else(|| rules.text()))?;
                 Exit::Clean
             }
             (None, None) => {
-                print_with(|to| rules.print(to))?;
+                print_with(|to| match &proven {
+                    Some(text) => to.write_all(text),
+                    None => rules.print(to),
+                })?;
                 Exit::Clean
             }
         };
@@ -212,26 +214,38 @@ impl Rules {
         }
     }
 
-    /// Reads the rules back from text and holds them against the meaning, for every packet.
+    /// Reads the rules back from text and holds them against the meaning, for every packet. Returns the text where it is
+    /// what is printed.
     ///
     /// A script holds the same chains as restore text, which is what is proven of it; so is text without its jumps.
-    fn prove(&self, global: &Global, config: &Config) -> Result<(), Failure> {
-        let flaw = match self {
+    fn prove(&self, global: &Global, config: &Config) -> Result<Option<Vec<u8>>, Failure> {
+        let (text, flaw) = match self {
             Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
                 let mut text = Vec::new();
                 iptables::print_restore(rules, *families, Hooks::Include, &mut text).expect("memory takes every write");
-                let text = String::from_utf8(text).expect("all that is printed is UTF-8");
-                iptables::prove(config, &text, *families).err()
+                let text = utf8(text);
+                let flaw = iptables::prove(config, &text, *families).err();
+                (matches!(self, Rules::Restore(_, _, Hooks::Include)).then_some(text), flaw)
             }
-            Rules::Nft(_) | Rules::NftJson(_) => None,
+            Rules::Nft(_) => {
+                let text = utf8(self.text());
+                let flaw = nft::prove_text(config, &text).err();
+                (Some(text), flaw)
+            }
+            Rules::NftJson(_) => {
+                let text = utf8(self.text());
+                let flaw = nft::prove_json(config, &text).err();
+                (Some(text), flaw)
+            }
         };
         match flaw {
-            None => Ok(()),
+            None => {}
             Some(Flaw::TooLarge) => {
-                warn(global, "the program is too large for the whole proof that the rules do what it means")
+                warn(global, "the program is too large for the whole proof that the rules do what it means")?;
             }
-            Some(flaw) => Err(Failure { messages: not_proven(&flaw) }),
+            Some(flaw) => return Err(Failure { messages: not_proven(&flaw) }),
         }
+        Ok(text.map(String::into_bytes))
     }
 
     /// The whole text, for what has to have all of it.
@@ -240,6 +254,10 @@ impl Rules {
         self.print(&mut text).expect("memory takes every write");
         text
     }
+}
+
+fn utf8(text: Vec<u8>) -> String {
+    String::from_utf8(text).expect("all that is printed is UTF-8")
 }
 
 /// What to tell of rules that do not do what their program means. Nothing was written.

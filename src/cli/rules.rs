@@ -209,7 +209,7 @@ fn read<T>(text: &str, target: Target, family: Family, walk: impl FnOnce(&dyn Wa
                 let line = error.line.map_or_else(String::new, |line| format!("{line}:"));
                 vec![format!("{line} {}", error.message)]
             };
-            Ok(walk(&dump.map_err(shown)?))
+            Ok(walk(&nft::Evaluator::new(&dump.map_err(shown)?)))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exact shares: the meaning of weights. The targets have arithmetic of their own, so that each can check the other.
 
 use num_bigint::BigUint;
-use num_integer::Integer;
+use num_integer::gcd;
 use num_rational::Ratio;
 use num_traits::{One, Zero};
 
@@ -20,9 +20,10 @@ pub fn shares(members: &[Member], count: usize) -> Vec<Share> {
 fn add(members: &[Member], of: &Share, shares: &mut [Share]) {
     let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
     for member in members.iter().filter(|member| member.weight > 0) {
+        // To lowest terms before the numbers are large ones: most of the shares of a program are made here.
         let weight = u64::from(member.weight);
-        let common = weight.gcd(&sum);
-        let own = Share::new_raw((weight / common).into(), (sum / common).into());
+        let common = gcd(weight, sum);
+        let own = Share::new_raw(BigUint::from(weight / common), BigUint::from(sum / common));
         let share = if of.is_one() { own } else { of * own };
         match &member.node {
             Node::Backend(index) => shares[*index as usize] = share,

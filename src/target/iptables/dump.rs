@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
+use crate::survey::Side;
 
 use super::model::{BpfProgram, DnatPort, Negatable};
 
@@ -198,13 +199,6 @@ impl RuleProtocol {
             RuleProtocol::Other => false,
         }
     }
-}
-
-/// Which end of the connection a match looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Source,
-    Destination,
 }
 
 /// Ports, both ends included. `first > last` is what no port is in.

@@ -17,7 +17,7 @@ mod walk;
 
 pub use lower::lower;
 pub use model::Ruleset;
-pub use proof::{Flaw, prove};
+pub use proof::prove;
 pub use read::{ReadError, read};
 pub use rebuild::rebuild;
 pub use restore::{Families, Hooks, print as print_restore};

@@ -2,19 +2,9 @@
 
 use crate::ir::hash::Hash6;
 use crate::ir::{Config, Family};
-use crate::validate::{Coverage, Difference, Reference, Stop, Tolerance, validate};
+use crate::validate::{Coverage, Flaw, Reference, Tolerance, validate};
 
 use super::{Evaluator, Families, read};
-
-/// Why a text is not what its program means.
-#[derive(Debug)]
-pub enum Flaw {
-    /// It cannot be read back.
-    Unreadable(String),
-    Differs(Box<Difference>),
-    /// Nothing was found so far, and there is too much to compare.
-    TooLarge,
-}
 
 /// Reads restore text back and holds it against the meaning, for every packet of the families that it is for.
 pub fn prove(config: &Config, text: &str, families: Families) -> Result<Coverage, Flaw> {
@@ -31,10 +21,7 @@ pub fn prove(config: &Config, text: &str, families: Families) -> Result<Coverage
     };
     for &family in families {
         let rules = Evaluator::new(&dump, family);
-        let own = validate(&reference, &rules, &[family], &Tolerance::Rounded).map_err(|stop| match stop {
-            Stop::Differs(difference) => Flaw::Differs(difference),
-            Stop::TooLarge => Flaw::TooLarge,
-        })?;
+        let own = validate(&reference, &rules, &[family], &Tolerance::Rounded)?;
         coverage.packets += own.packets;
         coverage.cost += own.cost;
     }

@@ -4,9 +4,10 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::endpoint::PortRange;
 use crate::ir::Family;
+use crate::survey::Side;
 use crate::target::split::Probability;
 
-use super::dump::{self, AddressTypes, Dump, RuleProtocol, Side, States};
+use super::dump::{self, AddressTypes, Dump, RuleProtocol, States};
 use super::model::{
     Chain, ChainId, ChainName, ClusterMask, Comment, CommentId, DestinationType, DnatPort, HookJump, Interface, Match,
     Matches, Negatable, Rule, Ruleset, Table, TableName, Target,

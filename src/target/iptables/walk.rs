@@ -5,7 +5,6 @@
 //! match, an unknown target as one that lets the packet go on; both are reported. So is the end of patience with rules
 //! that would take too long: what is left of the connections then passes the rest unchanged.
 
-mod asked;
 mod bpf;
 mod hooks;
 mod index;
@@ -20,12 +19,11 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
-use crate::survey::{self, Survey};
+use crate::survey::{self, Asked, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
-use super::dump::{ChainId, Dump, Match, Policy, Ports, Rule, Table, TableName, Target};
+use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
 use super::model::DnatPort;
-use asked::Asked;
 use hooks::Beyond;
 use index::{Index, Key};
 use part::Part;
@@ -298,7 +296,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 protocol: self.packet.protocol,
                 destination: flow.destination,
                 port: flow.port,
-                original: flow.port_follows.then_some(self.packet.port),
+                follows: flow.port_follows,
             };
             let next = match (&self.steps, frame.live.is_empty() || self.stopped) {
                 (_, true) => None,
@@ -526,9 +524,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 if let Some(asked) = self.asked.filter(|_| flow.port_follows) {
                     // Where the remainder starts again.
                     let rest = (size - 1) as u16 - offset;
-                    let stretch =
-                        Ports { first: flow.port.saturating_sub(offset), last: flow.port.saturating_add(rest) };
-                    asked.port(self.packet.port, flow.port, stretch);
+                    asked.port(flow.port, flow.port.saturating_sub(offset), flow.port.saturating_add(rest));
                 }
                 flow.port = first.wrapping_add(offset);
             }

@@ -4,9 +4,9 @@
 //! Whatever is not understood is kept as text ([`Expr::Unknown`], [`Statement::Unknown`], [`Value::Other`]), never
 //! guessed.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 
 use crate::ir::Family;
@@ -456,17 +456,14 @@ impl Kind {
                 None => Value::Name(word.into()),
             },
             Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
-            Kind::Family
-            | Kind::Protocol
-            | Kind::Mark
-            | Kind::Number
-            | Kind::AddressType
-            | Kind::State
-            | Kind::Direction
-            | Kind::Status => match self.number(word).or_else(|| number(word)) {
-                Some(number) => Value::Number(number),
-                None => other(),
-            },
+            // Their numbers have no names.
+            Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
+            Kind::Family | Kind::Protocol | Kind::AddressType | Kind::State | Kind::Direction | Kind::Status => {
+                match self.number(word).or_else(|| number(word)) {
+                    Some(number) => Value::Number(number),
+                    None => other(),
+                }
+            }
             Kind::Verdict | Kind::Unknown => other(),
         }
     }
@@ -503,4 +500,13 @@ pub struct ReadError {
     /// From 1.
     pub line: Option<usize>,
     pub message: String,
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
 }

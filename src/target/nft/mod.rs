@@ -7,22 +7,27 @@
 
 pub mod dump;
 mod evaluate;
-mod jhash;
+mod index;
 mod json;
 mod linear;
+mod lookup;
 mod lower;
 pub mod model;
 mod names;
 mod piece;
+mod portion;
+mod proof;
 mod read_json;
 mod read_rule;
 mod read_text;
 mod rebuild;
 mod run;
 mod service;
+mod sets;
 mod show;
 mod text;
 mod tokens;
+mod value;
 mod walk;
 mod words;
 
@@ -31,6 +36,8 @@ use std::io;
 pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
+pub use proof::{prove_json, prove_text};
+pub use walk::Evaluator;
 
 impl Ruleset {
     /// A script for `nft -f` that replaces the table in one transaction.

@@ -121,7 +121,7 @@ fn map(tokens: &mut Tokens<'_>) -> Read<Set> {
 /// `{ item, item, }`
 fn braced<'a, T>(tokens: &mut Tokens<'a>, mut item: impl FnMut(&mut Tokens<'a>) -> Read<T>) -> Read<Vec<T>> {
     tokens.sign(b'{')?;
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(8);
     while !tokens.accept(b'}') {
         list.push(item(tokens)?);
         if !tokens.accept(b',') {
@@ -457,11 +457,8 @@ fn value(tokens: &mut Tokens<'_>, kind: Kind) -> Read<Value> {
         Token::Sign(_) | Token::Newline | Token::End => return tokens.expected("a value"),
     };
     tokens.next();
-    match kind.value(word) {
-        Value::Other(_) => match span(kind, word) {
-            Some(value) => Ok(value),
-            None => tokens.error(format!("cannot read the value `{word}`")),
-        },
+    match span(kind, word).unwrap_or_else(|| kind.value(word)) {
+        Value::Other(_) => tokens.error(format!("cannot read the value `{word}`")),
         value => Ok(value),
     }
 }
@@ -476,7 +473,8 @@ fn span(kind: Kind, word: &str) -> Option<Value> {
         }
         Kind::Address => match ends() {
             Some((first, last)) => Some(Value::Addresses(first.parse::<IpAddr>().ok()?, last.parse().ok()?)),
-            None => word.parse::<IpNet>().ok().map(Value::Net),
+            None if word.contains('/') => word.parse::<IpNet>().ok().map(Value::Net),
+            None => None,
         },
         Kind::Family
         | Kind::Protocol

@@ -1,72 +1,81 @@
 //! The statements of one rule for one connection.
 
-use num_traits::{One, Zero};
+use smallvec::{SmallVec, smallvec};
 
 use crate::ir::Family;
-use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::trace::Source;
 
 use super::dump::{
     Data, Element, Elements, Expr, Field, Nat, Operand, Operator, Rule, Statement, TableFamily, Value, Verdict,
 };
-use super::evaluate::{self, Atom, Flow, Got, Meter, Part, Scene, State, TOO_MANY, Weight, overlap, settled, weigh};
+use super::evaluate::{Flow, Got, Gots, Meter, Scene, State, TOO_MANY};
+use super::lookup::Hit;
+use super::portion::Portion;
+use super::value::{Atom, Blame, Origin, Part, Parts, Weight, compare, settled, weigh};
 
 /// What a rule does to a part of the connections.
 #[derive(Clone, Debug)]
-pub enum End {
+pub enum End<'a> {
     /// A match does not hold.
     No,
     /// A match or statement is unknown: it is to blame.
-    CannotTell(Box<str>),
-    Verdict(Verdict),
+    CannotTell(Blame),
+    Verdict(&'a Verdict),
     Reject,
 }
 
 /// A connection on its way through a rule.
-struct Way {
-    flow: Flow,
+struct Way<'a> {
+    flow: Flow<'a>,
     /// A match that cannot be told, while the matches behind it may still fail for sure.
-    doubt: Option<Box<str>>,
+    doubt: Option<Blame>,
     /// The comment of the last element found.
-    found: Option<Box<str>>,
+    found: Option<&'a str>,
 }
 
-impl Way {
-    fn part(&self, share: &Share) -> Way {
-        let share = if share.is_one() { self.flow.share.clone() } else { &self.flow.share * share };
+impl<'a> Way<'a> {
+    fn part(&self, share: &Portion) -> Way<'a> {
+        let share = if share.is_one() { self.flow.share.clone() } else { self.flow.share.times(share) };
         let flow = Flow { state: self.flow.state.clone(), share };
-        Way { flow, doubt: self.doubt.clone(), found: self.found.clone() }
+        Way { flow, doubt: self.doubt.clone(), found: self.found }
     }
 }
 
 /// What a statement does to a way.
-enum Next {
-    On(Way),
-    End(Flow, End),
+enum Next<'a> {
+    On(Way<'a>),
+    End(Flow<'a>, End<'a>),
 }
 
-fn end(way: Way, end: End) -> Next {
+fn end<'a>(way: Way<'a>, end: End<'a>) -> Next<'a> {
     Next::End(way.flow, end)
 }
 
-fn blame(way: Way, what: impl Into<Box<str>>) -> Next {
+fn blame(way: Way<'_>, what: impl Into<Blame>) -> Next<'_> {
     end(way, End::CannotTell(what.into()))
 }
 
 /// Evaluates a rule; the shares of the ends sum to the flow's.
-pub fn run(scene: &Scene<'_>, rule: &Rule, flow: Flow, meter: &mut Meter, ends: &mut Vec<(Flow, End)>) {
-    let mut ways = vec![Way { flow, doubt: None, found: None }];
+pub fn run<'a>(
+    scene: &Scene<'a>,
+    rule: &'a Rule,
+    flow: Flow<'a>,
+    meter: &mut Meter,
+    ends: &mut Vec<(Flow<'a>, End<'a>)>,
+) {
+    let mut ways: SmallVec<[Way<'a>; 1]> = SmallVec::new();
+    ways.push(Way { flow, doubt: None, found: None });
     for statement in &rule.statements {
-        let mut on = Vec::with_capacity(ways.len());
+        let mut on = SmallVec::with_capacity(ways.len());
         for way in ways {
             let left = match (way.doubt.clone(), statement) {
                 (Some(_), Statement::Match { .. }) | (None, _) => {
-                    let mut next = Vec::with_capacity(1);
+                    let mut next = Nexts::new();
                     step(scene, statement, rule, way, meter, &mut next);
                     next
                 }
-                (Some(what), _) => vec![blame(way, what)],
+                (Some(what), _) => smallvec![blame(way, what)],
             };
             if !meter.pay(left.len() as u64) {
                 ends.extend(left.into_iter().map(|next| match next {
@@ -86,15 +95,25 @@ pub fn run(scene: &Scene<'_>, rule: &Rule, flow: Flow, meter: &mut Meter, ends: 
     }
     ends.extend(ways.into_iter().map(|way| match way.doubt {
         Some(what) => (way.flow, End::CannotTell(what)),
-        None => (way.flow, End::Verdict(Verdict::Continue)),
+        None => (way.flow, End::Verdict(&Verdict::Continue)),
     }));
 }
 
-fn step(scene: &Scene<'_>, statement: &Statement, rule: &Rule, way: Way, meter: &mut Meter, next: &mut Vec<Next>) {
+/// What may become of a way.
+type Nexts<'a> = SmallVec<[Next<'a>; 1]>;
+
+fn step<'a>(
+    scene: &Scene<'a>,
+    statement: &'a Statement,
+    rule: &'a Rule,
+    way: Way<'a>,
+    meter: &mut Meter,
+    next: &mut Nexts<'a>,
+) {
     match statement {
         Statement::Match { left, operator, right } => matching(scene, (left, *operator, right), way, meter, next),
         Statement::Lookup { key, map } => lookup(scene, (key, map), rule, &way, meter, next),
-        Statement::Verdict(verdict) => next.push(decide(way, rule, End::Verdict(verdict.clone()))),
+        Statement::Verdict(verdict) => next.push(decide(way, rule, End::Verdict(verdict))),
         Statement::Nat { nat, family, address, port } => {
             let family = family.or(match scene.table.family {
                 TableFamily::Ip => Some(Family::V4),
@@ -113,7 +132,10 @@ fn step(scene: &Scene<'_>, statement: &Statement, rule: &Rule, way: Way, meter: 
                 let mut way = way.part(&share);
                 let mark = match &got {
                     Got::Parts(parts) => match &parts[..] {
-                        [Part::Known(Atom::Number(number))] => Some(*number),
+                        [part @ Part::Known(Atom::Number(number), _)] => {
+                            scene.notes.pin(part);
+                            Some(*number)
+                        }
                         _ => None,
                     },
                     Got::Missing => {
@@ -123,8 +145,8 @@ fn step(scene: &Scene<'_>, statement: &Statement, rule: &Rule, way: Way, meter: 
                     Got::Unknown(_) => None,
                 };
                 match field {
-                    Field::ConnectionMark => way.flow.state.connection_mark = mark,
-                    _ => way.flow.state.mark = mark,
+                    Field::ConnectionMark => way.flow.change().connection_mark = mark,
+                    _ => way.flow.change().mark = mark,
                 }
                 next.push(Next::On(way));
             }
@@ -140,19 +162,19 @@ fn step(scene: &Scene<'_>, statement: &Statement, rule: &Rule, way: Way, meter: 
 }
 
 /// A verdict falls: its comment is the rule's, or the element's, or that of what led here.
-fn decide(mut way: Way, rule: &Rule, what: End) -> Next {
-    if let Some(comment) = rule.comment.clone().or(way.found.take()) {
-        way.flow.state.via = Some(comment);
+fn decide<'a>(mut way: Way<'a>, rule: &'a Rule, what: End<'a>) -> Next<'a> {
+    if let Some(comment) = rule.comment.as_deref().or(way.found) {
+        way.flow.change().via = Some(comment);
     }
     end(way, what)
 }
 
-fn matching(
-    scene: &Scene<'_>,
-    (left, operator, right): (&Expr, Operator, &Operand),
-    way: Way,
+fn matching<'a>(
+    scene: &Scene<'a>,
+    (left, operator, right): (&'a Expr, Operator, &'a Operand),
+    way: Way<'a>,
     meter: &mut Meter,
-    next: &mut Vec<Next>,
+    next: &mut Nexts<'a>,
 ) {
     for (share, got) in scene.evaluate(left, &way.flow.state, meter) {
         let way = way.part(&share);
@@ -172,7 +194,7 @@ fn matching(
             Ok(Weight::All) => next.push(Next::On(way)),
             Ok(Weight::Part(share)) => {
                 meter.divided = true;
-                next.push(end(way.part(&(Share::one() - &share)), End::No));
+                next.push(end(way.part(&Portion::ONE.minus(&share)), End::No));
                 next.push(Next::On(way.part(&share)));
             }
             Err(what) => next.push(Next::On(Way { doubt: way.doubt.clone().or(Some(what)), ..way })),
@@ -181,88 +203,61 @@ fn matching(
 }
 
 /// The part for which a comparison is true.
-fn holds(
-    scene: &Scene<'_>,
-    parts: &[Part],
+fn holds<'a>(
+    scene: &Scene<'a>,
+    parts: &[Part<'a>],
     operator: Operator,
-    right: &Operand,
-    state: &State,
+    right: &'a Operand,
+    state: &State<'a>,
     meter: &mut Meter,
-) -> Result<Weight, Box<str>> {
+) -> Result<Weight, Blame> {
     let equal = match (operator, right) {
         (_, Operand::Unknown(what)) => return Err(what.clone()),
-        (Operator::Equal | Operator::NotEqual, Operand::Values(values)) => weigh(parts, values)?,
+        (Operator::Equal | Operator::NotEqual, Operand::Values(values)) => weigh(parts, values, scene.notes)?,
         (Operator::Equal | Operator::NotEqual | Operator::In, Operand::Elements(elements)) => {
             within(scene, parts, elements, state, meter)?
         }
         (Operator::In, Operand::Values(values)) => match (parts, &values[..]) {
-            ([Part::Known(Atom::Number(bits))], [Value::Number(wanted)]) => certain(bits & wanted != 0),
-            _ => weigh(parts, values)?,
+            ([part @ Part::Known(Atom::Number(bits), _)], [Value::Number(wanted)]) => {
+                scene.notes.pin(part);
+                Weight::certain(bits & wanted != 0)
+            }
+            _ => weigh(parts, values, scene.notes)?,
         },
-        (order, Operand::Values(values)) => return compare(parts, order, values),
+        (order, Operand::Values(values)) => return compare(parts, order, values, scene.notes),
         (_, Operand::Elements(_)) => return Err("an order among the elements of a set".into()),
     };
-    Ok(match (operator, equal) {
-        (Operator::NotEqual, Weight::None) => Weight::All,
-        (Operator::NotEqual, Weight::All) => Weight::None,
-        (Operator::NotEqual, Weight::Part(share)) => Weight::Part(Share::one() - share),
-        (_, weight) => weight,
-    })
-}
-
-fn certain(yes: bool) -> Weight {
-    if yes { Weight::All } else { Weight::None }
+    Ok(if operator == Operator::NotEqual { equal.not() } else { equal })
 }
 
 /// The part of a key that is in a set.
-fn within(
-    scene: &Scene<'_>,
-    parts: &[Part],
-    elements: &Elements,
-    state: &State,
+fn within<'a>(
+    scene: &Scene<'a>,
+    parts: &[Part<'a>],
+    elements: &'a Elements,
+    state: &State<'a>,
     meter: &mut Meter,
-) -> Result<Weight, Box<str>> {
-    let mut sum = Share::zero();
+) -> Result<Weight, Blame> {
+    let mut sum = Portion::ZERO;
     let mut blame = None;
     scene.look_up(parts, elements, state, meter, |share, hit| match hit {
-        Some(Ok(_)) => sum += share,
+        Some(Ok(_)) => sum = sum.plus(&share),
         Some(Err(what)) => blame = Some(what),
         None => {}
     });
     match blame {
         Some(what) => Err(what),
-        None if sum.is_zero() => Ok(Weight::None),
-        None if sum.is_one() => Ok(Weight::All),
-        None => Ok(Weight::Part(sum)),
+        None => Ok(Weight::of(sum)),
     }
 }
 
-/// Less and greater, for one number.
-fn compare(parts: &[Part], order: Operator, values: &[Value]) -> Result<Weight, Box<str>> {
-    let ([part], [Value::Number(limit)]) = (parts, values) else { return Err("an order among these".into()) };
-    let (first, last) = match order {
-        Operator::Less if *limit == 0 => return Ok(Weight::None),
-        Operator::Less => (0, limit - 1),
-        Operator::LessOrEqual => (0, *limit),
-        Operator::Greater if *limit == u32::MAX => return Ok(Weight::None),
-        Operator::Greater => (limit + 1, u32::MAX),
-        Operator::GreaterOrEqual => (*limit, u32::MAX),
-        Operator::Equal | Operator::NotEqual | Operator::In => (*limit, *limit),
-    };
-    match part {
-        Part::Known(Atom::Number(number)) => Ok(certain((first..=last).contains(number))),
-        Part::Drawn { first: from, count } => Ok(overlap(*from, *count, first, last)),
-        Part::Known(Atom::Address(_) | Atom::Name(_)) => Err("an order among these".into()),
-    }
-}
-
-fn lookup(
-    scene: &Scene<'_>,
-    (key, map): (&Expr, &Elements),
-    rule: &Rule,
-    way: &Way,
+fn lookup<'a>(
+    scene: &Scene<'a>,
+    (key, map): (&'a Expr, &'a Elements),
+    rule: &'a Rule,
+    way: &Way<'a>,
     meter: &mut Meter,
-    next: &mut Vec<Next>,
+    next: &mut Nexts<'a>,
 ) {
     for (share, got) in scene.evaluate(key, &way.flow.state, meter) {
         let way = way.part(&share);
@@ -282,64 +277,58 @@ fn lookup(
             next.push(match hit {
                 None => end(part, End::No),
                 Some(Err(what)) => blame(part, what),
-                Some(Ok(evaluate::Hit::Element(Element { data: Data::Verdict(verdict), comment, .. }))) => {
-                    part.found.clone_from(comment);
+                Some(Ok(Hit::Element(Element { data: Data::Verdict(verdict), comment, .. }))) => {
+                    part.found = comment.as_deref();
                     match verdict {
                         Verdict::Continue => Next::On(part),
                         Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Jump(_) | Verdict::Goto(_) => {
-                            decide(part, rule, End::Verdict(verdict.clone()))
+                            decide(part, rule, End::Verdict(verdict))
                         }
                     }
                 }
-                Some(Ok(evaluate::Hit::Element(_) | evaluate::Hit::Learned(_))) => blame(part, "no verdict in the map"),
+                Some(Ok(Hit::Element(_) | Hit::Learned(_))) => blame(part, "no verdict in the map"),
             });
         });
     }
 }
 
 /// NAT: an address and a port, from wherever they come.
-fn translate(
-    scene: &Scene<'_>,
+fn translate<'a>(
+    scene: &Scene<'a>,
     nat: Nat,
-    (address, port): (Option<&Expr>, Option<&Expr>),
-    rule: &Rule,
-    way: &Way,
+    (address, port): (Option<&'a Expr>, Option<&'a Expr>),
+    rule: &'a Rule,
+    way: &Way<'a>,
     meter: &mut Meter,
-    next: &mut Vec<Next>,
+    next: &mut Nexts<'a>,
 ) {
-    let none = || vec![(Share::one(), Got::Parts(Vec::new()))];
+    let none = || -> Gots<'a> { smallvec![(Portion::ONE, Got::Parts(Parts::new()))] };
     // What source NAT does to ports is of no interest.
     let port = match nat {
         Nat::Dnat | Nat::Redirect => port,
         Nat::Snat | Nat::Masquerade => None,
     };
     let addresses = address.map_or_else(none, |expr| scene.evaluate(expr, &way.flow.state, meter));
+    next.reserve(addresses.len());
     for (share, address) in addresses {
         let ports = port.map_or_else(none, |expr| scene.evaluate(expr, &way.flow.state, meter));
-        let way = way.part(&share);
-        for (share, port) in ports {
-            let way = way.part(&share);
-            let parts = match (&address, port) {
-                (Got::Missing, _) | (_, Got::Missing) => {
-                    next.push(end(way, End::No));
-                    continue;
+        for (part, port) in ports {
+            let way = way.part(&if part.is_one() { share.clone() } else { share.times(&part) });
+            next.push(match (&address, port) {
+                (Got::Missing, _) | (_, Got::Missing) => end(way, End::No),
+                (Got::Unknown(what), _) => blame(way, what.clone()),
+                (_, Got::Unknown(what)) => blame(way, what),
+                (Got::Parts(address), Got::Parts(port)) => {
+                    let parts: Parts<'a> = address.iter().copied().chain(port).collect();
+                    translated(scene, nat, &parts, rule, way)
                 }
-                (Got::Unknown(what), _) => {
-                    next.push(blame(way, what.clone()));
-                    continue;
-                }
-                (_, Got::Unknown(what)) => {
-                    next.push(blame(way, what));
-                    continue;
-                }
-                (Got::Parts(address), Got::Parts(port)) => [&address[..], &port[..]].concat(),
-            };
-            next.push(translated(nat, &parts, rule, way));
+            });
         }
     }
 }
 
-fn translated(nat: Nat, parts: &[Part], rule: &Rule, mut way: Way) -> Next {
+fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rule, mut way: Way<'a>) -> Next<'a> {
+    parts.iter().for_each(|part| scene.notes.pin(part));
     let atoms = settled(parts).unwrap_or_default();
     let mut address = None;
     let mut port = None;
@@ -353,11 +342,16 @@ fn translated(nat: Nat, parts: &[Part], rule: &Rule, mut way: Way) -> Next {
     if atoms.len() != parts.len() {
         return blame(way, "NAT to a number that is drawn");
     }
-    let comment = rule.comment.clone().or(way.found.take()).or(way.flow.state.via.clone());
-    let state = &mut way.flow.state;
+    let comment = rule.comment.as_deref().or(way.found).or(way.flow.state.via);
+    let state = way.flow.change();
     state.decided = true;
     match nat {
         Nat::Dnat => {
+            if address.is_none() {
+                // The new destination is the packet's own.
+                let own = Atom::Address(scene.packet.destination);
+                scene.notes.pin(&Part::Known(own, Origin::Destination));
+            }
             state.destination = address.or(state.destination);
             state.port = port.unwrap_or(state.port);
             let Some(to) = state.destination else { return blame(way, "dnat behind a redirect") };
@@ -376,19 +370,24 @@ fn translated(nat: Nat, parts: &[Part], rule: &Rule, mut way: Way) -> Next {
             None => return blame(way, "snat without an address"),
         },
     }
-    end(way, End::Verdict(Verdict::Accept))
+    end(way, End::Verdict(&Verdict::Accept))
 }
 
 /// `update @set { key : data }`: the kernel keeps what it knows of a key already.
-fn learn(
-    scene: &Scene<'_>,
-    (set, key, data, inner): (&str, &Expr, Option<&Expr>, &[Statement]),
-    mut way: Way,
+fn learn<'a>(
+    scene: &Scene<'a>,
+    (set, key, data, inner): (&'a str, &'a Expr, Option<&'a Expr>, &'a [Statement]),
+    mut way: Way<'a>,
     meter: &mut Meter,
-    next: &mut Vec<Next>,
+    next: &mut Nexts<'a>,
 ) {
-    let single = |mut list: Vec<(Share, Got)>| match (list.pop(), list.is_empty()) {
-        (Some((_, got)), true) => got,
+    let single = |mut list: Gots<'a>| match (list.pop(), list.is_empty()) {
+        (Some((_, got)), true) => {
+            if let Got::Parts(parts) = &got {
+                parts.iter().for_each(|part| scene.notes.pin(part));
+            }
+            got
+        }
         _ => Got::Unknown(set.into()),
     };
     let key = match single(scene.evaluate(key, &way.flow.state, meter)) {
@@ -397,20 +396,15 @@ fn learn(
         Got::Unknown(what) => return next.push(blame(way, what)),
     };
     let data = match data.map(|data| single(scene.evaluate(data, &way.flow.state, meter))) {
-        None => Some(Vec::new()),
+        None => Some(SmallVec::new()),
         Some(Got::Parts(parts)) => settled(&parts),
         Some(Got::Missing) => return next.push(end(way, End::No)),
         Some(Got::Unknown(what)) => return next.push(blame(way, what)),
     };
     let (Some(key), Some(data)) = (key, data) else { return next.push(blame(way, format!("@{set}"))) };
-    let learned = &mut way.flow.state.learned;
-    if !learned.iter().any(|(name, old, _)| &**name == set && *old == key) {
-        let value = |atom| match atom {
-            Atom::Number(number) => Value::Number(number),
-            Atom::Address(address) => Value::Address(address),
-            Atom::Name(name) => Value::Name(name),
-        };
-        learned.push((set.into(), key, data.into_iter().map(value).collect()));
+    let learned = &mut way.flow.change().learned;
+    if !learned.iter().any(|(name, old, _)| *name == set && *old == key) {
+        learned.push((set, key, data));
     }
     let passes = inner.iter().all(|one| !matches!(one, Statement::Limit { over: true, .. }));
     let unknown = inner.iter().find(|one| matches!(one, Statement::Unknown(_)));

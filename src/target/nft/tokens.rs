@@ -34,6 +34,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// The next token, which stays.
+    #[inline]
     pub fn peek(&mut self) -> Token<'a> {
         match self.ahead {
             Some((token, _)) => token,
@@ -126,13 +127,29 @@ impl<'a> Tokens<'a> {
     }
 }
 
+/// The bytes that words are made of.
+const WORD: [bool; 256] = {
+    let mut list = [false; 256];
+    let mut byte = 0u8;
+    loop {
+        list[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b'*' | b'\\')
+            || byte >= 0x80;
+        if byte == u8::MAX {
+            break list;
+        }
+        byte += 1;
+    }
+};
+
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b'*' | b'\\') || byte >= 0x80
+    WORD[usize::from(byte)]
 }
 
 /// The first token and what is behind it.
 fn scan(text: &str) -> (Token<'_>, &str) {
-    let mut rest = text.trim_start_matches([' ', '\t', '\r']);
+    let blanks = text.bytes().position(|byte| !matches!(byte, b' ' | b'\t' | b'\r')).unwrap_or(text.len());
+    let mut rest = &text[blanks..];
     if rest.starts_with('#') {
         rest = rest.find('\n').map_or("", |end| &rest[end..]);
     }

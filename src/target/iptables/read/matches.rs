@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, RuleProtocol, Side, States};
+use crate::survey::Side;
+use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, RuleProtocol, States};
 use crate::target::iptables::model::{BpfInstruction, BpfProgram, MAX_BPF_INSTRUCTIONS, Negatable};
 
 use super::option::Module;

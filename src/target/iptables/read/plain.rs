@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::target::iptables::dump::{Match, Net, Rule, RuleProtocol, Side, Target};
+use crate::survey::Side;
+use crate::target::iptables::dump::{Match, Net, Rule, RuleProtocol, Target};
 use crate::target::iptables::model::Negatable;
 use crate::target::iptables::restore::Families;
 

@@ -2,8 +2,9 @@
 
 use super::{dump, errors, only, read, rule};
 use crate::ir::Family;
+use crate::survey::Side;
 use crate::target::iptables::Families;
-use crate::target::iptables::dump::{Match, RuleProtocol, Side, TableName, Target};
+use crate::target::iptables::dump::{Match, RuleProtocol, TableName, Target};
 use crate::target::iptables::model::DnatPort;
 
 /// That all of these mean the same, but for their text.

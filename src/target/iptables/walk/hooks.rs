@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use smallvec::smallvec;
 
 use crate::meaning::Direction;
+use crate::survey::{Asked, Side};
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
-use crate::target::iptables::dump::{Dump, Policy, Side};
+use crate::target::iptables::dump::{Dump, Policy};
 
-use super::asked::Asked;
 use super::part::Part;
 use super::test::{At, Place};
 use super::{Flows, Run};
@@ -112,8 +112,8 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
                 let passed = trial.chains("INPUT", IN, at, smallvec![(flow.clone(), Part::one())]);
                 let untouched = matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
                 self.tests += trial.tests;
-                if !untouched {
-                    asked.local();
+                if let (false, Some(address)) = (untouched, flow.destination) {
+                    asked.local(address);
                 }
                 if untouched || !self.is_here(flow.destination) {
                     ends.push((flow, part));
@@ -147,8 +147,10 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
     /// Divides flows into those for this machine and those that go on. Broadcast and multicast are for this machine.
     fn routed(&self, flows: Flows<'d>) -> (Flows<'d>, Flows<'d>) {
         if let Some(asked) = self.asked {
-            flows.iter().for_each(|(flow, _)| asked.special(Side::Destination, flow.destination));
-            asked.local();
+            for (flow, _) in &flows {
+                asked.special(Side::Destination, flow.destination);
+                flow.destination.into_iter().for_each(|address| asked.local(address));
+            }
         }
         flows.into_iter().partition(|(flow, _)| self.is_here(flow.destination))
     }

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
+use crate::address::number;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::target::iptables::dump::{Chain, Match, Ports, Rule, RuleProtocol, Side};
+use crate::survey::{Asked, Side};
+use crate::target::iptables::dump::{Chain, Match, Rule, RuleProtocol};
 use crate::target::iptables::model::Negatable;
-
-use super::asked::{Asked, number};
 
 /// The rules of one chain that are for one family, as places in the chain, ascending.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ pub struct Key {
     pub protocol: Protocol,
     pub destination: Option<IpAddr>,
     pub port: u16,
-    /// The packet's own port, where this one moves with it.
-    pub original: Option<u16>,
+    /// Whether the port moves with the packet's own.
+    pub follows: bool,
 }
 
 /// Fewer rules are as fast to test as to look up.
@@ -136,8 +136,10 @@ impl Rules {
     fn ask(&self, key: Key, asked: &Asked) {
         let Rules::Many(by_port) = self else { return };
         asked.protocol();
-        let Some(original) = key.original else { return };
-        let ask = |port| asked.port(original, key.port, Ports { first: port, last: port });
+        if !key.follows {
+            return;
+        }
+        let ask = |port| asked.port(key.port, port, port);
         if by_port.ports.contains_key(&(key.protocol, key.port)) {
             ask(key.port);
         }

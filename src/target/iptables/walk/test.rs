@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 use crate::ir::Family;
 use crate::meaning::Action;
 use crate::statement::balance::Protocol;
-use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, Side, States};
+use crate::survey::{Asked, Side};
+use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, States};
 use crate::target::iptables::model::Negatable;
 use crate::trace::{Machine, Packet, Source};
 
-use super::asked::Asked;
 use super::part::Chance;
 use super::{Flow, bpf, kernel};
 
@@ -52,6 +52,16 @@ impl At<'_> {
         if let Some(asked) = self.asked {
             note(asked);
         }
+    }
+}
+
+/// Whether an address lies in a net was asked.
+fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
+    match (net.prefix(), address) {
+        (Some(prefix), _) => asked.range(side, address, prefix.network(), prefix.broadcast()),
+        // A mask with holes may answer otherwise at the very next address.
+        (None, Some(address)) => asked.range(side, Some(address), address, address),
+        (None, None) => {}
     }
 }
 
@@ -120,7 +130,7 @@ impl Field {
 /// What an option says to a packet, where the rule has it; the inner `None` is not known.
 fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
     let net = |side, address, net: &Negatable<Net>| {
-        at.ask(|asked| asked.net(side, address, &net.value));
+        at.ask(|asked| ask_net(asked, side, address, &net.value));
         holds(net, |net| in_net(address, net, at))
     };
     match field {
@@ -170,7 +180,7 @@ fn in_net(address: Option<IpAddr>, net: &Net, at: At<'_>) -> Option<bool> {
     if prefix.prefix_len() == 0 {
         return Some(true);
     }
-    at.ask(Asked::local);
+    at.ask(Asked::locals);
     let mut own = at.machine.local.iter().filter(|own| Family::of_net(**own) == net.family()).peekable();
     own.peek()?;
     let (mut all, mut none) = (true, true);
@@ -218,7 +228,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             };
             at.ask(|asked| {
                 asked.special(*side, address);
-                asked.local();
+                address.into_iter().for_each(|address| asked.local(address));
             });
             Some(is_of_type(address, Family::of(packet.destination), *types, at.machine) != *not)
         }
@@ -233,12 +243,12 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => packet.source,
                 Side::Destination => packet.destination,
             };
-            at.ask(|asked| asked.net(*side, Some(address), net));
+            at.ask(|asked| ask_net(asked, *side, Some(address), net));
             Some(flow.tracked && net.contains(address) != *not)
         }
         Match::OriginalPort { not, side, ports } => {
             if *side == Side::Destination {
-                at.ask(|asked| asked.port(packet.port, packet.port, *ports));
+                at.ask(|asked| asked.port(packet.port, ports.first, ports.last));
             }
             let port = match side {
                 Side::Source => packet.source_port,
@@ -252,18 +262,18 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
-            at.ask(|asked| asked.hash(at.line));
+            at.ask(|asked| asked.hash_source(u64::from(at.line)));
             let node = kernel::cluster_node(packet.source, *total, *seed);
             Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
             at.ask(|asked| {
-                asked.hash(at.line);
+                asked.hash_source(u64::from(at.line));
                 asked.protocol();
                 if !bpf::reads_source_alone(program.instructions(), packet.destination.is_ipv6()) {
                     let own = packet.destination;
                     asked.range(Side::Destination, Some(own), own, own);
-                    asked.port(packet.port, packet.port, Ports { first: packet.port, last: packet.port });
+                    asked.port_in(packet.port, packet.port);
                 }
             });
             let header = bpf::Header::new(bpf::Shown {
@@ -295,7 +305,7 @@ fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
 fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let packet = at.packet;
     if side == Side::Destination && flow.port_follows {
-        at.ask(|asked| ports.iter().for_each(|ports| asked.port(packet.port, flow.port, *ports)));
+        at.ask(|asked| ports.iter().for_each(|ports| asked.port(flow.port, ports.first, ports.last)));
     }
     let any = |port| ports.iter().any(|ports| ports.contains(port));
     match side {
@@ -351,7 +361,7 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
     if let Some(address) = flow.destination.filter(|_| changed) {
         at.ask(|asked| {
             asked.range(Side::Destination, Some(packet.destination), address, address);
-            asked.port(packet.port, packet.port, Ports { first: flow.port, last: flow.port });
+            asked.port(packet.port, flow.port, flow.port);
         });
     }
     match flow.action {
@@ -361,7 +371,7 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
             None if flow.port != packet.port => Some(true),
             // Which of its own addresses this machine redirects to is not known.
             None => {
-                at.ask(Asked::local);
+                at.ask(|asked| asked.local(packet.destination));
                 (!at.machine.is_local(packet.destination)).then_some(true)
             }
         },

@@ -11,7 +11,7 @@ use crate::ir::share::Share;
 use crate::meaning::{Action, Connection, Direction, outcome};
 use crate::statement::balance::Protocol;
 use crate::target::Options;
-use crate::target::nft::{Dump, Ruleset, lower};
+use crate::target::nft::{Dump, Evaluator, Ruleset, lower};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Trace, Walk};
 
 /// A ruleset's text and JSON, read.
@@ -49,8 +49,8 @@ impl Both {
     pub fn check(&self, connection: &Connection, local: &[IpNet], meant: &[(Action, Share)]) -> Result<(), String> {
         let machine = Machine { local: local.to_vec() };
         let packet = packet(connection);
-        let text = self.text.walk(&packet, &machine, false);
-        let json = self.json.walk(&packet, &machine, false);
+        let text = Evaluator::new(&self.text).walk(&packet, &machine, false);
+        let json = Evaluator::new(&self.json).walk(&packet, &machine, false);
         if text != json {
             return Err(format!("{connection:?}\n  text {text:?}\n  JSON {json:?}"));
         }
@@ -112,9 +112,13 @@ fn examples_mean_the_same_when_read_back() {
             hits += usize::from(meant[0].0 != Action::Pass);
             both.check(&connection, &local, &meant).unwrap_or_else(|error| panic!("{name}: {error}"));
             let packet = packet(&connection);
-            let printed = both.text.walk(&packet, &machine, false);
+            let printed = Evaluator::new(&both.text).walk(&packet, &machine, false);
             for listed in &listed {
-                assert_eq!(listed.walk(&packet, &machine, false), printed, "{name}, listed: {connection:?}");
+                assert_eq!(
+                    Evaluator::new(listed).walk(&packet, &machine, false),
+                    printed,
+                    "{name}, listed: {connection:?}"
+                );
             }
         }
         assert!(hits > 0, "{name}: no connection of the test meets a service");
@@ -122,7 +126,7 @@ fn examples_mean_the_same_when_read_back() {
 }
 
 /// Connections to the ends of every listener.
-fn listened(config: &crate::ir::Config) -> impl Iterator<Item = Connection> {
+pub fn listened(config: &crate::ir::Config) -> impl Iterator<Item = Connection> + use<> {
     use crate::ir::Destination;
     let mut list = Vec::new();
     for service in config.services() {
@@ -181,7 +185,7 @@ fn machine() -> Machine {
 }
 
 fn walk(dump: &str, packet: &Packet) -> Trace {
-    Dump::read_json(dump).expect("a listing").walk(packet, &machine(), true)
+    Evaluator::new(&Dump::read_json(dump).expect("a listing")).walk(packet, &machine(), true)
 }
 
 const KUBE_PROXY: &str = include_str!("../../../../tests/dumps/kube-proxy-nft-shape.json");
@@ -223,7 +227,8 @@ fn a_number_without_an_element_falls_through() {
     // Of 2, 3, 4, 5 the map has 2 and 3.
     let expected = [(dnat("10.0.1.2", 81), share(1, 2)), (Action::Pass, share(1, 2))];
     assert_eq!(trace.actions(), expected);
-    let sequence = Dump::read_json(&json).expect("a listing").sequence(&tcp("10.0.9.1", 80), &machine(), 5);
+    let dump = Dump::read_json(&json).expect("a listing");
+    let sequence = Evaluator::new(&dump).sequence(&tcp("10.0.9.1", 80), &machine(), 5);
     let (server, pass) = (dnat("10.0.1.2", 81), Action::Pass);
     assert_eq!(sequence, Some(vec![server.clone(), server.clone(), pass.clone(), pass, server]));
 }
@@ -231,7 +236,7 @@ fn a_number_without_an_element_falls_through() {
 #[test]
 fn hand_written_rules_do_what_the_kernel_does() {
     let dump = Dump::read_json(&HAND.replace("\"wan*\"", "\"nothing\"")).expect("a listing");
-    let walk = |address: &str, port| dump.walk(&tcp(address, port), &machine(), true);
+    let walk = |address: &str, port| Evaluator::new(&dump).walk(&tcp(address, port), &machine(), true);
     let one = |action| vec![(action, share(1, 1))];
     assert_eq!(walk("10.0.9.3", 80).actions(), one(dnat("10.9.1.12", 8080)), "a sticky map gives what was put in");
     assert_eq!(walk("10.0.9.4", 80).actions(), one(dnat("10.0.1.4", 8080)));
@@ -252,7 +257,7 @@ fn hand_written_rules_do_what_the_kernel_does() {
 fn of_chains_with_one_priority_the_newest_is_asked_first() {
     let dump = Dump::read_json(include_str!("../../../../tests/dumps/equal-priorities.json")).expect("a listing");
     let packet = Packet { protocol: Protocol::Udp, direction: Direction::Out, ..tcp("10.0.0.1", 9) };
-    let trace = dump.walk(&packet, &machine(), true);
+    let trace = Evaluator::new(&dump).walk(&packet, &machine(), true);
     let asked: Vec<&str> = trace.steps.iter().map(|step| step.chain.as_str()).collect();
     // The counters of the listing say so: 3, 3 and 0 packets.
     assert_eq!(asked[asked.len() - 2..], ["c", "b"]);
@@ -312,8 +317,9 @@ proptest! {
             format!("{}{put}{}", String::from_utf8_lossy(&text.as_bytes()[..start]), String::from_utf8_lossy(&text.as_bytes()[end..]))
         };
         for dump in [Dump::read_text(&broken(&text)), Dump::read_json(&broken(HAND))].into_iter().flatten() {
-            dump.walk(&tcp("10.0.0.1", 80), &machine(), true);
-            let _ = dump.sequence(&tcp("10.0.9.1", 80), &machine(), 3);
+            let rules = Evaluator::new(&dump);
+            rules.walk(&tcp("10.0.0.1", 80), &machine(), true);
+            let _ = rules.sequence(&tcp("10.0.9.1", 80), &machine(), 3);
         }
     }
 }

@@ -3,10 +3,16 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub use crate::address::number;
-use crate::survey::{Facets, Hashed, Horizon};
-use crate::target::iptables::dump::{Net, Ports, Side};
+use super::{Facets, Hashed, Horizon};
+use crate::address::number;
 use crate::trace::Packet;
+
+/// Which end of the connection a test looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Destination,
+}
 
 /// Gathers the questions of one walk.
 ///
@@ -15,6 +21,7 @@ use crate::trace::Packet;
 pub struct Asked {
     source: IpAddr,
     destination: IpAddr,
+    port: u16,
     horizon: Cell<Horizon>,
     facets: Cell<Facets>,
     hashed: Cell<Hashed>,
@@ -22,10 +29,11 @@ pub struct Asked {
 
 impl Asked {
     pub fn new(packet: &Packet) -> Asked {
-        let Packet { source, destination, .. } = *packet;
+        let Packet { source, destination, port, .. } = *packet;
         Asked {
             source,
             destination,
+            port,
             horizon: Cell::new(Horizon::FAR),
             facets: Cell::new(Facets::NONE),
             hashed: Cell::new(None),
@@ -40,16 +48,6 @@ impl Asked {
         self.facets.set(Facets { protocol: true, ..self.facets.get() });
     }
 
-    /// The interface that the packet arrives on.
-    pub fn interface(&self) {
-        self.facets.set(Facets { interface: true, ..self.facets.get() });
-    }
-
-    /// Whether this machine has an address.
-    pub fn local(&self) {
-        self.facets.set(Facets { local: true, ..self.facets.get() });
-    }
-
     pub fn horizon(&self) -> Horizon {
         self.horizon.get()
     }
@@ -58,19 +56,9 @@ impl Asked {
         self.hashed.get()
     }
 
-    /// A hash of the source, in a rule on this line of the text.
-    pub fn hash(&self, line: u32) {
-        self.hashed.set(self.hashed.get().or(Some(u64::from(line))));
-    }
-
-    /// Whether an address lies in a net.
-    pub fn net(&self, side: Side, address: Option<IpAddr>, net: &Net) {
-        match (net.prefix(), address) {
-            (Some(prefix), _) => self.range(side, address, prefix.network(), prefix.broadcast()),
-            // A mask with holes may answer otherwise at the very next address.
-            (None, Some(address)) => self.range(side, Some(address), address, address),
-            (None, None) => {}
-        }
+    /// A hash of the source, in a rule that this number tells from others.
+    pub fn hash_source(&self, rule: u64) {
+        self.hashed.set(self.hashed.get().or(Some(rule)));
     }
 
     /// Whether an address lies between two others of its family.
@@ -79,11 +67,16 @@ impl Asked {
             Side::Source => self.source,
             Side::Destination => self.destination,
         };
-        let Some(at) = address.filter(|address| *address == own) else { return };
-        let (at, first, last) = (number(at), number(first), number(last));
+        if address == Some(own) {
+            self.stretch(side, number(first), number(last));
+        }
+    }
+
+    /// Whether the packet's own address lies between two others of its family, as numbers.
+    pub fn stretch(&self, side: Side, first: u128, last: u128) {
         self.change(|horizon| match side {
-            Side::Source => horizon.ask_source(at, first, last),
-            Side::Destination => horizon.ask_destination(at, first, last),
+            Side::Source => horizon.ask_source(number(self.source), first, last),
+            Side::Destination => horizon.ask_destination(number(self.destination), first, last),
         });
     }
 
@@ -115,19 +108,42 @@ impl Asked {
         }
     }
 
-    /// Whether the destination port, `own` where the packet had `original`, lies in a range.
-    pub fn port(&self, original: u16, own: u16, ports: Ports) {
-        if ports.first > ports.last {
+    /// Whether the destination port, which is `own` by now, lies in a range.
+    pub fn port(&self, own: u16, first: u16, last: u16) {
+        if first > last {
             return;
         }
         // In terms of the port that the packet had; a shifted port moves the range with it.
-        let back = |port: u16| i32::from(port) - i32::from(own) + i32::from(original);
-        let (first, last) = (back(ports.first).max(0), back(ports.last).min(i32::from(u16::MAX)));
+        let back = |port: u16| i32::from(port) - i32::from(own) + i32::from(self.port);
+        let (first, last) = (back(first).max(0), back(last).min(i32::from(u16::MAX)));
         if let (Ok(first), Ok(last)) = (u16::try_from(first), u16::try_from(last))
             && first <= last
         {
-            self.change(|horizon| horizon.ask_port(original, first, last));
+            self.port_in(first, last);
         }
+    }
+
+    /// Whether the packet's own port lies in a range.
+    pub fn port_in(&self, first: u16, last: u16) {
+        self.change(|horizon| horizon.ask_port(self.port, first, last));
+    }
+
+    /// Whether an address is one of this machine's, which may depend on where the packet goes.
+    pub fn local(&self, address: IpAddr) {
+        self.locals();
+        if address != self.destination {
+            self.stretch(Side::Destination, number(address), number(address));
+        }
+    }
+
+    /// Which addresses this machine has.
+    pub fn locals(&self) {
+        self.facets.set(Facets { local: true, ..self.facets.get() });
+    }
+
+    /// Where the packet arrives.
+    pub fn interface(&self) {
+        self.facets.set(Facets { interface: true, ..self.facets.get() });
     }
 
     /// Where the next host of an index stands.

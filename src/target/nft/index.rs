@@ -1,0 +1,406 @@
+//! Elements of a large set or map, looked up part by part: a question costs the depth of the key, not the set's size.
+//!
+//! The parts of a key are asked in an order of their own: protocols, interfaces and the like before addresses, ports
+//! last. So what a lookup says about the next address is about those of the packet's own protocol.
+
+use foldhash::{HashMap, HashMapExt};
+
+use crate::ir::Family;
+
+use super::dump::{Element, Value};
+use super::value::{Atom, Blame, Notes, Part, Span, Weight, weigh};
+
+/// Fewer elements are as fast to try one by one.
+pub const SHORT: usize = 16;
+
+/// Parts of a key that is indexed: what is built goes as deep.
+const MAX_PARTS: usize = 8;
+
+/// The elements of a set by their keys.
+#[derive(Debug)]
+pub struct Index<'d> {
+    elements: &'d [Element],
+    shapes: Vec<Shape>,
+    /// The places of parts, in the order in which they are asked.
+    order: Vec<usize>,
+    root: Node<'d>,
+    /// Elements of another shape, or with a value that was not understood: ascending.
+    odd: Vec<u32>,
+    /// The element `*`.
+    rest: Option<u32>,
+}
+
+/// What the values of one part are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Name,
+    Address(Family),
+    Number,
+}
+
+#[derive(Debug)]
+enum Node<'d> {
+    /// The first of the elements with one key.
+    Leaf(u32),
+    Spans(Spans<'d>),
+    Names(Names<'d>),
+    /// Ranges that overlap too much: tried one by one.
+    Scan(Vec<u32>),
+}
+
+/// Numbers or addresses, cut where any range begins or ends.
+#[derive(Debug)]
+struct Spans<'d> {
+    /// The first numbers of stretches, ascending. Nothing lies before the first.
+    starts: Vec<u128>,
+    /// For each stretch the nodes of the ranges that hold it.
+    held: Vec<Held>,
+    nodes: Vec<Node<'d>>,
+}
+
+#[derive(Debug)]
+enum Held {
+    None,
+    One(u32),
+    Many(Vec<u32>),
+}
+
+#[derive(Debug)]
+struct Names<'d> {
+    exact: HashMap<&'d str, Node<'d>>,
+    prefixes: Vec<(&'d str, Node<'d>)>,
+}
+
+/// What a key has found.
+pub enum Found<'d> {
+    Element(&'d Element),
+    Nothing,
+    /// An element that cannot be told to hold the key stands before any that does.
+    Unclear(Blame),
+    /// The index does not know keys of this shape.
+    Unknown,
+}
+
+impl<'d> Index<'d> {
+    /// `None` for what is as well tried one by one.
+    pub fn new(elements: &'d [Element]) -> Option<Index<'d>> {
+        if elements.len() <= SHORT {
+            return None;
+        }
+        let shape = |element: &Element| element.key.iter().map(shape).collect::<Option<Vec<Shape>>>();
+        let shapes = elements.iter().find_map(shape).filter(|shapes| shapes.len() <= MAX_PARTS)?;
+        // Of several numbers the last is a port, those before it are protocols and the like.
+        let port = shapes.iter().rposition(|shape| *shape == Shape::Number);
+        let mut order: Vec<usize> = (0..shapes.len()).collect();
+        order.sort_by_key(|&part| match shapes[part] {
+            Shape::Number if port == Some(part) => 3,
+            Shape::Number => 0,
+            Shape::Name => 1,
+            Shape::Address(_) => 2,
+        });
+        let (mut even, mut odd, mut rest) = (Vec::with_capacity(elements.len()), Vec::new(), None);
+        for (place, element) in (0u32..).zip(elements) {
+            if matches!(element.key[..], [Value::Rest]) {
+                rest = Some(place);
+            } else if shape(element).as_ref() == Some(&shapes) {
+                even.push(place);
+            } else {
+                odd.push(place);
+            }
+        }
+        let root = Builder { elements, order: &order }.node(even, 0);
+        Some(Index { elements, shapes, order, root, odd, rest })
+    }
+
+    /// The first element that holds a key. Notes what it asks, and adds to `cost` the tests that it makes.
+    pub fn find(&self, key: &[Part<'_>], notes: Notes<'_>, cost: &mut u64) -> Found<'d> {
+        let fits = |(part, shape): (&Part<'_>, &Shape)| match (part, shape) {
+            (Part::Known(Atom::Number(_), _), Shape::Number) | (Part::Known(Atom::Name(_), _), Shape::Name) => true,
+            (Part::Known(Atom::Address(address), _), Shape::Address(family)) => Family::of(*address) == *family,
+            (Part::Known(..) | Part::Drawn { .. }, _) => false,
+        };
+        if key.len() != self.shapes.len() || !key.iter().zip(&self.shapes).all(fits) {
+            return Found::Unknown;
+        }
+        let mut best = None;
+        self.search(&self.root, 0, key, notes, cost, &mut best);
+        for &place in self.odd.iter().take_while(|place| best.is_none_or(|best| **place < best)) {
+            *cost += 1;
+            match weigh(key, &self.elements[place as usize].key, notes) {
+                Ok(Weight::None) => {}
+                Ok(Weight::All | Weight::Part(_)) => {
+                    best = Some(place);
+                    break;
+                }
+                Err(what) => return Found::Unclear(what),
+            }
+        }
+        best.or(self.rest).map_or(Found::Nothing, |place| Found::Element(&self.elements[place as usize]))
+    }
+
+    fn search(
+        &self,
+        node: &Node<'d>,
+        depth: usize,
+        key: &[Part<'_>],
+        notes: Notes<'_>,
+        cost: &mut u64,
+        best: &mut Option<u32>,
+    ) {
+        *cost += 1;
+        let mut found = |place: u32| *best = Some(best.map_or(place, |best| best.min(place)));
+        let part = match node {
+            Node::Leaf(place) => return found(*place),
+            Node::Scan(places) => {
+                for &place in places {
+                    *cost += 1;
+                    // Values of these shapes can be told.
+                    if weigh(key, &self.elements[place as usize].key, notes) == Ok(Weight::All) {
+                        found(place);
+                    }
+                }
+                return;
+            }
+            Node::Spans(_) | Node::Names(_) => &key[self.order[depth]],
+        };
+        let Part::Known(atom, origin) = part else { return };
+        match (node, atom) {
+            (Node::Spans(spans), _) => {
+                let Some(number) = atom.number() else { return };
+                let next = spans.starts.partition_point(|start| *start <= number);
+                let before = next.checked_sub(1);
+                let first = before.map_or(0, |at| spans.starts[at]);
+                notes.range(*origin, first, spans.starts.get(next).map_or(u128::MAX, |next| next - 1));
+                let held = match before.map(|at| &spans.held[at]) {
+                    None | Some(Held::None) => &[],
+                    Some(Held::One(node)) => std::slice::from_ref(node),
+                    Some(Held::Many(nodes)) => nodes.as_slice(),
+                };
+                for &node in held {
+                    self.search(&spans.nodes[node as usize], depth + 1, key, notes, cost, best);
+                }
+            }
+            (Node::Names(names), Atom::Name(name)) => {
+                if let Some(node) = names.exact.get(name) {
+                    self.search(node, depth + 1, key, notes, cost, best);
+                }
+                for (prefix, node) in &names.prefixes {
+                    *cost += 1;
+                    if name.starts_with(prefix) {
+                        self.search(node, depth + 1, key, notes, cost, best);
+                    }
+                }
+            }
+            (Node::Names(_) | Node::Leaf(_) | Node::Scan(_), _) => {}
+        }
+    }
+}
+
+fn shape(value: &Value) -> Option<Shape> {
+    Some(match value.span()? {
+        Span::Numbers(..) => Shape::Number,
+        Span::Addresses(family, ..) => Shape::Address(family),
+        Span::Name(_) | Span::Prefix(_) => Shape::Name,
+    })
+}
+
+struct Builder<'d, 'o> {
+    elements: &'d [Element],
+    order: &'o [usize],
+}
+
+impl<'d> Builder<'d, '_> {
+    /// The node for elements that agree in the parts before.
+    fn node(&self, places: Vec<u32>, depth: usize) -> Node<'d> {
+        let Some(&part) = self.order.get(depth) else {
+            return places.first().map_or(Node::Scan(Vec::new()), |place| Node::Leaf(*place));
+        };
+        let (mut ranges, mut names) = (Vec::new(), Vec::new());
+        for place in places {
+            match self.elements[place as usize].key[part].span() {
+                Some(Span::Numbers(first, last) | Span::Addresses(_, first, last)) => ranges.push((first, last, place)),
+                Some(Span::Name(name)) => names.push((name, false, place)),
+                Some(Span::Prefix(prefix)) => names.push((prefix, true, place)),
+                None => {}
+            }
+        }
+        match names.is_empty() {
+            true => self.spans(ranges, depth),
+            false => self.names(names, depth),
+        }
+    }
+
+    fn names(&self, names: Vec<(&'d str, bool, u32)>, depth: usize) -> Node<'d> {
+        let mut exact: HashMap<&str, Vec<u32>> = HashMap::new();
+        let mut prefixes: HashMap<&str, Vec<u32>> = HashMap::new();
+        for (name, is_prefix, place) in names {
+            let list = if is_prefix { &mut prefixes } else { &mut exact };
+            list.entry(name).or_default().push(place);
+        }
+        Node::Names(Names {
+            exact: exact.into_iter().map(|(name, places)| (name, self.node(places, depth + 1))).collect(),
+            prefixes: prefixes.into_iter().map(|(name, places)| (name, self.node(places, depth + 1))).collect(),
+        })
+    }
+
+    fn spans(&self, mut ranges: Vec<(u128, u128, u32)>, depth: usize) -> Node<'d> {
+        // What holds no number holds nothing.
+        ranges.retain(|(first, last, _)| first <= last);
+        ranges.sort_unstable();
+        let groups: Vec<&[(u128, u128, u32)]> =
+            ranges.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)).collect();
+        let ends = groups.iter().flat_map(|group| [Some(group[0].0), group[0].1.checked_add(1)]);
+        let mut starts: Vec<u128> = ends.flatten().collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut held: Vec<Held> = starts.iter().map(|_| Held::None).collect();
+        let mut left = MANY * groups.len() + MANY;
+        for (node, group) in (0u32..).zip(&groups) {
+            let from = starts.partition_point(|start| *start < group[0].0);
+            let to = from + starts[from..].partition_point(|start| *start <= group[0].1);
+            match left.checked_sub(to - from) {
+                Some(rest) => left = rest,
+                None => return Node::Scan(ranges.iter().map(|(.., place)| *place).collect()),
+            }
+            held[from..to].iter_mut().for_each(|held| held.push(node));
+        }
+        let places = |group: &&[(u128, u128, u32)]| group.iter().map(|(.., place)| *place).collect();
+        let nodes = groups.iter().map(|group| self.node(places(group), depth + 1)).collect();
+        Node::Spans(Spans { starts, held, nodes })
+    }
+}
+
+/// Stretches for each range, on average, that an index is worth.
+const MANY: usize = 64;
+
+impl Held {
+    fn push(&mut self, node: u32) {
+        match self {
+            Held::None => *self = Held::One(node),
+            Held::One(first) => *self = Held::Many(vec![*first, node]),
+            Held::Many(nodes) => nodes.push(node),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::meaning::Direction;
+    use crate::statement::balance::Protocol;
+    use crate::survey::{Asked, Horizon};
+    use crate::target::nft::dump::Data;
+    use crate::target::nft::value::Origin;
+    use crate::trace::Packet;
+
+    fn address(number: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, number])
+    }
+
+    fn part(value: (u8, u8), to: impl Fn(u8, u8) -> Value) -> Value {
+        to(value.0.min(value.1), value.0.max(value.1))
+    }
+
+    fn element() -> impl Strategy<Value = Element> {
+        let ends = || prop_oneof![3 => (0..12u8).prop_map(|one| (one, one)), 1 => (0..12u8, 0..12u8)];
+        let other = prop_oneof![20 => Just(false), 1 => Just(true)];
+        (ends(), 0..3u32, ends(), other).prop_map(|(addresses, protocol, ports, other)| {
+            let port = match other {
+                true => Value::Other("?".into()),
+                false => part(ports, |first, last| Value::Numbers(first.into(), last.into())),
+            };
+            let address = part(addresses, |first, last| Value::Addresses(address(first), address(last)));
+            Element { key: vec![address, Value::Number(protocol), port], data: Data::None, comment: None }
+        })
+    }
+
+    /// The first element that holds a key, or is unclear, by trying all.
+    fn tried(elements: &[Element], key: &[Part<'_>]) -> Option<Result<usize, Blame>> {
+        elements.iter().enumerate().find_map(|(place, element)| match weigh(key, &element.key, Notes(None)) {
+            Ok(Weight::None) => None,
+            Ok(_) => Some(Ok(place)),
+            Err(what) => Some(Err(what)),
+        })
+    }
+
+    fn found(
+        index: &Index<'_>,
+        elements: &[Element],
+        key: &[Part<'_>],
+        notes: Notes<'_>,
+    ) -> Option<Result<usize, Blame>> {
+        match index.find(key, notes, &mut 0) {
+            Found::Element(element) => elements.iter().position(|one| std::ptr::eq(one, element)).map(Ok),
+            Found::Nothing => None,
+            Found::Unclear(what) => Some(Err(what)),
+            Found::Unknown => panic!("a key of the elements' shape"),
+        }
+    }
+
+    fn key(to: u8, protocol: u32, port: u8) -> [Part<'static>; 3] {
+        [
+            Part::Known(Atom::Address(address(to)), Origin::Destination),
+            Part::Known(Atom::Number(protocol), Origin::Fixed),
+            Part::Known(Atom::Number(port.into()), Origin::Port),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_index_finds_what_trying_all_finds_as_far_as_it_says(elements in proptest::collection::vec(element(), 17..60)) {
+            let Some(index) = Index::new(&elements) else { return Ok(()) };
+            for protocol in 0..3 {
+                for to in 0..13 {
+                    for port in 0..13 {
+                        let own = key(to, protocol, port);
+                        let packet = Packet {
+                            protocol: Protocol::Tcp,
+                            source: address(0),
+                            source_port: None,
+                            destination: address(to),
+                            port: port.into(),
+                            direction: Direction::Out,
+                        };
+                        let asked = Asked::new(&packet);
+                        let wanted = tried(&elements, &own);
+                        prop_assert_eq!(&found(&index, &elements, &own, Notes(Some(&asked))), &wanted);
+                        let Horizon { destination, port: next_port, .. } = asked.horizon();
+                        let base = crate::address::number(address(0));
+                        let end = destination.map_or(13, |next| (next - base).min(13) as u8);
+                        for other in to..end {
+                            for port in port..(next_port.min(13) as u8) {
+                                prop_assert_eq!(&tried(&elements, &key(other, protocol, port)), &wanted);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_elements_cost_no_more_than_a_few() {
+        let elements: Vec<Element> = (0..10_000u32)
+            .map(|number| Element {
+                key: vec![
+                    Value::Address(IpAddr::from((0x0a00_0000 + number).to_be_bytes())),
+                    Value::Number(6),
+                    Value::Number(80),
+                ],
+                data: Data::None,
+                comment: None,
+            })
+            .collect();
+        let index = Index::new(&elements).expect("more than a few");
+        let mut cost = 0;
+        assert!(matches!(index.find(&key(77, 6, 80), Notes(None), &mut cost), Found::Element(_)));
+        assert!(matches!(index.find(&key(77, 6, 81), Notes(None), &mut cost), Found::Nothing));
+        assert!(cost < 16, "{cost}");
+    }
+}

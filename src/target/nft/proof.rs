@@ -1,0 +1,23 @@
+//! Proves that a script or JSON does what its program means.
+
+use crate::ir::hash::Hash6;
+use crate::ir::{Config, Family};
+use crate::validate::{Coverage, Flaw, Reference, Tolerance, validate};
+
+use super::{Dump, Evaluator, ReadError};
+
+/// Reads a script back and holds it against the meaning, for every packet.
+pub fn prove_text(config: &Config, text: &str) -> Result<Coverage, Flaw> {
+    prove(config, Dump::read_text(text))
+}
+
+/// As [`prove_text`], of JSON.
+pub fn prove_json(config: &Config, text: &str) -> Result<Coverage, Flaw> {
+    prove(config, Dump::read_json(text))
+}
+
+fn prove(config: &Config, dump: Result<Dump, ReadError>) -> Result<Coverage, Flaw> {
+    let dump = dump.map_err(|error| Flaw::Unreadable(error.to_string()))?;
+    let reference = Reference::new(config, Hash6::Jhash);
+    Ok(validate(&reference, &Evaluator::new(&dump), &Family::ALL, &Tolerance::Exact)?)
+}
