@@ -469,4 +469,4 @@ fn is_near(one: &Share, other: &Share, n: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -16,10 +16,11 @@ use crate::trace::{Machine, Packet};
 pub struct Reference<'a> {
     config: &'a Config,
     hash6: Hash6,
-    families: [Destinations; 2],
+    /// By family, and whether this machine opens the connection.
+    destinations: [[Destinations; 2]; 2],
 }
 
-/// The services of a family that may match a destination.
+/// The services that may match a destination.
 #[derive(Default)]
 struct Destinations {
     /// The first addresses of stretches that no destination of the program cuts, ascending.
@@ -117,7 +118,8 @@ fn by_port(all: &[u32], services: &[Service]) -> Option<HashMap<Protocol, Ports>
 
 impl<'a> Reference<'a> {
     pub fn new(config: &'a Config, hash6: Hash6) -> Reference<'a> {
-        Reference { config, hash6, families: Family::ALL.map(|family| destinations(config, family)) }
+        let both = |family| [false, true].map(|leaves| destinations(config, family, leaves));
+        Reference { config, hash6, destinations: Family::ALL.map(both) }
     }
 
     /// The source hashes of the program.
@@ -137,15 +139,16 @@ impl<'a> Reference<'a> {
         self.hash6
     }
 
-    /// The first addresses of stretches of a family, ascending; 0 is the first.
+    /// The first addresses of stretches that arriving connections of a family can tell apart, ascending from 0.
     pub(super) fn starts(&self, family: Family) -> &[u128] {
-        &self.families[family as usize].starts
+        &self.destinations[family as usize][0].starts
     }
 }
 
-fn destinations(config: &Config, family: Family) -> Destinations {
+fn destinations(config: &Config, family: Family, leaves: bool) -> Destinations {
     let services = config.services();
-    let present = || (0u32..).zip(services).filter(|(_, service)| service.body(family).is_some());
+    let takes_part = move |service: &Service| service.body(family).is_some() && (service.output || !leaves);
+    let present = || (0u32..).zip(services).filter(|(_, service)| takes_part(service));
     let mut starts = vec![0];
     let mut ranges: Vec<(u128, u128, u32)> = Vec::new();
     for (index, service) in present() {
@@ -183,7 +186,8 @@ impl Survey for Reference<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
         let family = Family::of(packet.destination);
         let (destination, source) = (number(packet.destination), number(packet.source));
-        let Destinations { starts, listed, everywhere } = &self.families[family as usize];
+        let arrives = matches!(packet.direction, Direction::In(_));
+        let Destinations { starts, listed, everywhere } = &self.destinations[family as usize][usize::from(!arrives)];
         let stretch = starts.partition_point(|start| *start <= destination) - 1;
         let (few, few_until) = listed[stretch].at(packet.protocol, packet.port);
         let (many, many_until) = everywhere.at(packet.protocol, packet.port);
@@ -192,14 +196,10 @@ impl Survey for Reference<'_> {
         let looked_up = listed[stretch].by_port.is_some() || everywhere.by_port.is_some();
         let mut facets = Facets { protocol: looked_up, ..Facets::NONE };
         let mut connection = None;
-        let arrives = matches!(packet.direction, Direction::In(_));
         let mut cost = 1;
         for index in in_order(few, many) {
             cost += 1;
             let service = &self.config.services()[index as usize];
-            if !(arrives || service.output) {
-                continue;
-            }
             facets.protocol |= service.protocols.len() < Protocol::ALL.len();
             if !service.protocols.contains(&packet.protocol) {
                 continue;

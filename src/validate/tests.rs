@@ -87,3 +87,52 @@ fn swapped_buckets_of_a_hash_are_seen() {
     assert!(compare(program, "balance tcp 80 -> a, b").is_err());
     compare(program, program).expect("one program");
 }
+
+/// Numbers that choose a packet, and another one that has to get the same answer.
+pub type Dice = [u32; 8];
+
+/// Holds an answer to what it says of itself: another packet that differs in nothing which was asked gets the same.
+pub fn check_horizon(rules: &dyn Survey, dice: &Dice) -> Result<(), String> {
+    let pick = |nth: usize, count: usize| dice[nth] as usize % count;
+    let connections = crate::generated::connections();
+    let packet = crate::generated::packet(&connections[pick(0, connections.len())]);
+    let family = Family::of(packet.destination);
+    let local = Local::ALL[pick(1, 3)];
+    let answer = rules.answer(&packet, &local.machine(packet.destination));
+    // The first, the last or one between.
+    let within = |nth: usize, first: u128, end: Option<u128>| {
+        let end = end.unwrap_or(last(family));
+        match pick(nth, 3) {
+            0 => first,
+            1 => end.max(first + 1) - 1,
+            _ => first + (end.max(first + 1) - 1 - first) / 2,
+        }
+    };
+    let mut other = packet.clone();
+    let horizon = answer.horizon;
+    other.destination = address(family, within(2, number(packet.destination), horizon.destination));
+    if answer.hashed.is_none() {
+        other.source = address(family, within(3, number(packet.source), horizon.source));
+    }
+    other.port = within(4, packet.port.into(), Some(horizon.port.into())) as u16;
+    if !answer.facets.protocol {
+        other.protocol = Protocol::ALL[pick(5, 3)];
+    }
+    if let (Direction::In(name), false) = (&mut other.direction, answer.facets.interface) {
+        *name = ["eth0", "eth1", "wg0", "wg1", "lo", "other"][pick(6, 6)].to_owned();
+    }
+    let other_local = if answer.facets.local { local } else { Local::ALL[pick(7, 3)] };
+    let same = rules.answer(&other, &other_local.machine(other.destination)).actions;
+    let shifted = |action: &Action| match action {
+        Action::Dnat(to, port) => Action::Dnat(*to, port.wrapping_add(other.port.wrapping_sub(packet.port))),
+        Action::Redirect(port) => Action::Redirect(port.wrapping_add(other.port.wrapping_sub(packet.port))),
+        Action::Pass | Action::Drop | Action::Reject => action.clone(),
+    };
+    let kept = |(action, share): &(Action, Share)| {
+        same.iter().any(|(own, part)| share == part && (own == action || *own == shifted(action)))
+    };
+    match answer.actions.len() == same.len() && answer.actions.iter().all(kept) {
+        true => Ok(()),
+        false => Err(format!("{packet}\n{answer:#?}\nbut {other}\n{same:#?}")),
+    }
+}

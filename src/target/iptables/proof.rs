@@ -20,7 +20,7 @@ pub fn prove(config: &Config, text: &str, families: Families) -> Result<Coverage
         Families::Both => &Family::ALL,
     };
     for &family in families {
-        let rules = Evaluator::new(&dump, family);
+        let rules = Evaluator::new(&dump, family).strict();
         let own = validate(&reference, &rules, &[family], &Tolerance::Rounded)?;
         coverage.packets += own.packets;
         coverage.cost += own.cost;

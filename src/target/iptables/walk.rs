@@ -51,6 +51,8 @@ pub struct Evaluator<'d> {
     /// Where the built-in chains are: a handful.
     built_in: Vec<(TableName, &'d str, usize, ChainId)>,
     beyond: Beyond,
+    /// Whether a survey gets no answer where anything on the way is not known.
+    strict: bool,
 }
 
 impl<'d> Evaluator<'d> {
@@ -66,7 +68,12 @@ impl<'d> Evaluator<'d> {
                 built_in.push((table.name, chain.name, place, ChainId(id)));
             }
         }
-        Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump) }
+        Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump), strict: false }
+    }
+
+    /// For a proof: what cannot be told is no answer, and agrees with nothing.
+    pub fn strict(self) -> Evaluator<'d> {
+        Evaluator { strict: true, ..self }
     }
 
     /// Where nothing is known of a packet, because it is of the other family.
@@ -116,6 +123,9 @@ impl Survey for Evaluator<'_> {
                 Some((action, sum)) if *action == end.action => sum.add(&part),
                 Some(_) | None => actions.push((end.action, part)),
             }
+        }
+        if self.strict && !run.unknown.is_empty() {
+            actions.clear();
         }
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
         survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }

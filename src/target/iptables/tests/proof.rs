@@ -4,10 +4,13 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use crate::generated::{NAMES, PARTS, config, program, statement};
-use crate::ir::Config;
+use crate::ir::hash::Hash6;
+use crate::ir::{Config, Family};
+use crate::survey::Survey;
 use crate::target::Options;
-use crate::target::iptables::{Families, Hooks, lower, print_restore, prove};
-use crate::validate::Flaw;
+use crate::target::iptables::{Evaluator, Families, Hooks, lower, print_restore, prove, read};
+use crate::validate::tests::{Dice, check_horizon};
+use crate::validate::{Flaw, Reference};
 
 fn text(config: &Config) -> String {
     let rules = lower(config, &Options::default()).expect("every option here is lowered");
@@ -49,6 +52,29 @@ proptest! {
             // A hash beside a wide range of ports.
             Ok(_) | Err(Flaw::TooLarge) => {}
             Err(flaw) => return Err(TestCaseError::fail(format!("{flaw:#?}\n{source}\n{}", text(&config)))),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_hold_as_far_as_they_say(
+        statements in proptest::collection::vec(statement(&PARTS), 1..5),
+        dice in proptest::collection::vec(any::<Dice>(), 40),
+    ) {
+        let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
+        let text = text(&config);
+        let dump = read(&text, Families::Both).expect("own rules");
+        let reference = Reference::new(&config, Hash6::Bpf);
+        let rules = Family::ALL.map(|family| Evaluator::new(&dump, family));
+        for dice in &dice {
+            for party in [&reference as &dyn Survey, &rules[0], &rules[1]] {
+                if let Err(difference) = check_horizon(party, dice) {
+                    return Err(TestCaseError::fail(format!("{difference}\n{source}\n{text}")));
+                }
+            }
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::target::nft::model::{
     AddressType, Choice, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Statement, Value, Verdict,
     VerdictMap,
 };
-use crate::target::nft::{Ruleset, lower, prove_json, prove_text};
+use crate::target::nft::{Dump, Evaluator, Ruleset, lower, prove_json, prove_text};
+use crate::validate::tests::{Dice, check_horizon};
 use crate::validate::{Coverage, Flaw};
 
 fn text(ruleset: &Ruleset) -> String {
@@ -90,6 +91,27 @@ fn the_questions_are_as_many_as_the_services() {
     let config = super::config(&own);
     let coverage = prove_text(&config, &text(&lowered(&config))).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
     assert!(coverage.cost < 1_000_000, "{coverage:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn answers_hold_as_far_as_they_say(
+        statements in proptest::collection::vec(statement(&PARTS), 1..5),
+        dice in proptest::collection::vec(any::<Dice>(), 40),
+    ) {
+        let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
+        let Ok(ruleset) = lower(&config, &Options::default()) else { return Ok(()) };
+        let text = text(&ruleset);
+        let dump = Dump::read_text(&text).expect("own rules");
+        let rules = Evaluator::new(&dump);
+        for dice in &dice {
+            if let Err(difference) = check_horizon(&rules, dice) {
+                return Err(TestCaseError::fail(format!("{difference}\n{source}\n{text}")));
+            }
+        }
+    }
 }
 
 proptest! {
