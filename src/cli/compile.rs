@@ -219,33 +219,36 @@ impl Rules {
     ///
     /// A script holds the same chains as restore text, which is what is proven of it; so is text without its jumps.
     fn prove(&self, global: &Global, config: &Config) -> Result<Option<Vec<u8>>, Failure> {
-        let (text, flaw) = match self {
-            Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
-                let mut text = Vec::new();
-                iptables::print_restore(rules, *families, Hooks::Include, &mut text).expect("memory takes every write");
-                let text = utf8(text);
-                let flaw = iptables::prove(config, &text, *families).err();
-                (matches!(self, Rules::Restore(_, _, Hooks::Include)).then_some(text), flaw)
+        let Some(text) = self.proven_text() else {
+            too_large(global)?;
+            return Ok(None);
+        };
+        let flaw = match self {
+            Rules::Restore(_, families, _) | Rules::Script(_, families) => {
+                iptables::prove(config, &text, *families).err()
             }
-            Rules::Nft(_) => {
-                let text = utf8(self.text());
-                let flaw = nft::prove_text(config, &text).err();
-                (Some(text), flaw)
-            }
-            Rules::NftJson(_) => {
-                let text = utf8(self.text());
-                let flaw = nft::prove_json(config, &text).err();
-                (Some(text), flaw)
-            }
+            Rules::Nft(_) => nft::prove_text(config, &text).err(),
+            Rules::NftJson(_) => nft::prove_json(config, &text).err(),
         };
         match flaw {
             None => {}
-            Some(Flaw::TooLarge) => {
-                warn(global, "the program is too large for the whole proof that the rules do what it means")?;
-            }
+            Some(Flaw::TooLarge) => too_large(global)?,
             Some(flaw) => return Err(Failure { messages: not_proven(&flaw) }),
         }
-        Ok(text.map(String::into_bytes))
+        let is_printed = !matches!(self, Rules::Script(..) | Rules::Restore(_, _, Hooks::Skip));
+        Ok(is_printed.then(|| text.into_bytes()))
+    }
+
+    /// What is proven; `None` where that is more than [`MAX_PROVEN_BYTES`].
+    fn proven_text(&self) -> Option<String> {
+        let mut text = Bounded(Vec::new());
+        let printed = match self {
+            Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
+                iptables::print_restore(rules, *families, Hooks::Include, &mut text)
+            }
+            Rules::Nft(_) | Rules::NftJson(_) => self.print(&mut text),
+        };
+        printed.ok().map(|()| String::from_utf8(text.0).expect("all that is printed is UTF-8"))
     }
 
     /// The whole text, for what has to have all of it.
@@ -256,8 +259,27 @@ impl Rules {
     }
 }
 
-fn utf8(text: Vec<u8>) -> String {
-    String::from_utf8(text).expect("all that is printed is UTF-8")
+/// The longest text that is read back: reading takes about eight times as much memory.
+const MAX_PROVEN_BYTES: usize = 128 << 20;
+
+/// Memory that takes [`MAX_PROVEN_BYTES`] and no more.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_PROVEN_BYTES {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn too_large(global: &Global) -> Result<(), Failure> {
+    warn(global, "the program is too large for the whole proof that the rules do what it means")
 }
 
 /// What to tell of rules that do not do what their program means. Nothing was written.

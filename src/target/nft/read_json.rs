@@ -1,5 +1,10 @@
 //! libnftables JSON: what `nft -j list ruleset` prints, and commands as our own printer writes them.
 
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Value as Json};
 
 use super::dump::{
@@ -10,27 +15,112 @@ use super::read_rule::{expression, statement};
 
 /// Reads a whole document. What a rule holds that is not understood is kept as text; a document that is not a ruleset
 /// is an error.
+///
+/// One object of the list is in memory at a time: as values, all of them would take forty times the text.
 pub fn read(text: &str) -> Result<Dump, ReadError> {
-    let document: Json = serde_json::from_str(text)
-        .map_err(|error| ReadError { line: Some(error.line()), message: format!("not JSON: {error}") })?;
-    let objects = document.get("nftables").and_then(Json::as_array);
-    let objects = objects.ok_or_else(|| wrong("expected an object with the list `nftables`"))?;
-    let mut dump = Dump::default();
-    for object in objects {
-        let (word, inner) = only(object).ok_or_else(|| wrong("every object of the list has one member"))?;
-        match word {
-            "add" | "create" => {
-                let (kind, inner) = only(inner).ok_or_else(|| wrong(format!("`{word}` has one member")))?;
-                add(&mut dump, kind, inner)?;
+    let mut reading = Reading::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let parsed = Document(&mut reading).deserialize(&mut json).and_then(|()| json.end());
+    if let Err(error) = parsed {
+        return Err(match error.classify() {
+            Category::Data => not_a_ruleset(),
+            Category::Io | Category::Syntax | Category::Eof => {
+                ReadError { line: Some(error.line()), message: format!("not JSON: {error}") }
             }
-            "delete" | "destroy" | "flush" => remove(&mut dump, word, inner)?,
-            "insert" | "replace" | "rename" | "reset" => {
-                return Err(wrong(format!("cannot follow the command `{word}`")));
-            }
-            _ => add(&mut dump, word, inner)?,
-        }
+        });
     }
-    Ok(dump)
+    match reading {
+        Reading { error: Some(error), .. } => Err(error),
+        Reading { found: false, .. } => Err(not_a_ruleset()),
+        Reading { dump, .. } => Ok(dump),
+    }
+}
+
+fn not_a_ruleset() -> ReadError {
+    wrong("expected an object with the list `nftables`")
+}
+
+#[derive(Default)]
+struct Reading {
+    dump: Dump,
+    /// Whether there is a list of objects.
+    found: bool,
+    error: Option<ReadError>,
+}
+
+/// The whole document.
+struct Document<'r>(&'r mut Reading);
+
+/// The list in it.
+struct Objects<'r>(&'r mut Reading);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "nftables" => map.next_value_seed(Objects(self.0))?,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Objects<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Objects<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        self.0.found = true;
+        while let Some(object) = list.next_element::<Json>()? {
+            // The rest is still read: a document that is not JSON is told so.
+            if self.0.error.is_none() {
+                self.0.error = command(&mut self.0.dump, &object).err();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One object of the list.
+fn command(dump: &mut Dump, object: &Json) -> Result<(), ReadError> {
+    let (word, inner) = only(object).ok_or_else(|| wrong("every object of the list has one member"))?;
+    match word {
+        "add" | "create" => {
+            let (kind, inner) = only(inner).ok_or_else(|| wrong(format!("`{word}` has one member")))?;
+            add(dump, kind, inner)
+        }
+        "delete" | "destroy" | "flush" => remove(dump, word, inner),
+        "insert" | "replace" | "rename" | "reset" => Err(wrong(format!("cannot follow the command `{word}`"))),
+        _ => add(dump, word, inner),
+    }
 }
 
 fn wrong(message: impl Into<String>) -> ReadError {
