@@ -116,12 +116,22 @@ pub fn fraction(share: &Share) -> String {
     text.unwrap_or_else(|| format!("{:.10}", share.to_f64().unwrap_or(0.0)))
 }
 
+/// A share for programs: exact and in lowest terms, where its denominator has at most 4,096 bits. Beyond, which takes a
+/// hundred random matches one after the other, it is rounded to decimals: digits would outgrow the memory.
+pub fn exact(share: &Share) -> String {
+    const MOST: u64 = 4096;
+    match share.denom().bits() {
+        ..=MOST => share.to_string(),
+        _ => share.to_f64().unwrap_or(0.0).to_string(),
+    }
+}
+
 /// One thing that may happen, in the project's own JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct JsonOutcome {
     pub action: &'static str,
     pub to: Option<String>,
-    /// Exact, in lowest terms: the meaning; for rules that lbc did not write, what they give.
+    /// [`exact`]: the meaning; for rules that lbc did not write, what they give.
     pub share: String,
     /// What the target's rules give.
     pub probability: f64,
@@ -187,7 +197,7 @@ impl Row {
         JsonOutcome {
             action: action_name(&self.action),
             to: target(&self.action),
-            share: self.share.to_string(),
+            share: exact(&self.share),
             probability: self.real.to_f64().unwrap_or(0.0),
             source: source_text(self.source),
             service: self.service.clone(),

@@ -17,7 +17,7 @@ use super::input::{Declarations, Input};
 use super::render::{Stream, printable, report};
 use super::rules::{self, Target};
 use super::show::{
-    Ink, JsonOutcome, JsonUnknown, Look, Row, action_text, first_connections, foreign_rows, own_rows, percent,
+    Ink, JsonOutcome, JsonUnknown, Look, Row, action_text, exact, first_connections, foreign_rows, own_rows, percent,
     print_json, table, unknown_text, wants_json,
 };
 use super::{Exit, Failure, Global};
@@ -202,8 +202,8 @@ fn json<'a>(
         chain: &step.chain,
         rule: &step.rule,
         matched: step.hit == Hit::Yes,
-        reached: step.reached.to_string(),
-        taken: step.taken.to_string(),
+        reached: exact(&step.reached),
+        taken: exact(&step.taken),
         unknown: step.hit == Hit::CannotTell,
     };
     Json {
@@ -258,7 +258,7 @@ fn people(
     if rows.iter().any(|row| row.share != row.real) {
         text.push_str("\nwhat the rules give, exactly\n");
         for row in rows {
-            text.push_str(&format!("  {}  {}\n", row.real, action_text(&row.action)));
+            text.push_str(&format!("  {}  {}\n", exact(&row.real), action_text(&row.action)));
         }
     }
     if let Some(sequence) = sequence {

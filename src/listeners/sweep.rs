@@ -282,17 +282,19 @@ impl<'s> Sweep<'s> {
                     let answers = others.iter().filter_map(|(port, seen)| Some((*port, &seen[index].get(place)?.1)));
                     answers.filter_map(|(port, answer)| Some((port, &answer.actions.get(nth)?.0))).collect()
                 };
-                // To another destination, as many go there.
-                let keeps = |share: &Share| {
-                    let twin = twin.and_then(|(to, seen)| Some((to, &seen[index].get(place)?.1.actions)));
+                // What goes to the destination itself keeps its address where, to another one, as many go there.
+                let keeps = |action: &Action, share: &Share| {
+                    let goes = |action: &Action, to: IpAddr| matches!(action, Action::Dnat(own, _) if *own == to);
+                    let twin = twin.filter(|_| goes(action, packet.destination));
+                    let twin = twin.and_then(|(to, seen)| Some((*to, &seen[index].get(place)?.1.actions)));
                     twin.is_some_and(|(to, actions)| {
-                        let goes = |action: &Action| matches!(action, Action::Dnat(own, _) if own == to);
-                        actions.iter().any(|(action, own)| own == share && goes(action))
+                        actions.iter().any(|(action, own)| goes(action, to) && own == share)
                     })
                 };
                 let shares = answer.actions.iter().enumerate();
-                let shares =
-                    shares.map(|(nth, (action, share))| (goal(packet, action, &of(nth), keeps(share)), share.clone()));
+                let shares = shares.map(|(nth, (action, share))| {
+                    (goal(packet, action, &of(nth), keeps(action, share)), share.clone())
+                });
                 let fate = match answer.hashed {
                     Some(asker) => Fate::Hashed(asker),
                     None => Fate::Shares(shares.collect()),

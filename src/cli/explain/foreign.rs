@@ -11,8 +11,8 @@ use crate::address::{address, last, number};
 use crate::cli::render::printable;
 use crate::cli::rules::{self, Searched, Target};
 use crate::cli::show::{
-    Ink, JsonOutcome, JsonUnknown, Look, Row, action_name, action_text, first_connections, foreign_rows, percent,
-    print_json, table, unknown_text, wants_json,
+    Ink, JsonOutcome, JsonUnknown, Look, Row, action_name, action_text, exact, first_connections, foreign_rows,
+    percent, print_json, table, unknown_text, wants_json,
 };
 use crate::cli::{Exit, Failure, Global};
 use crate::dispatch::AddressRange;
@@ -590,12 +590,12 @@ fn json_listener(told: &Told, (listener, fated): &(Listener, Vec<Fated>)) -> Jso
         condition: condition(family, &told.arrivals, case),
         packet: case.packet.to_string(),
         outcomes: fated.rows.iter().map(Row::json).collect(),
-        unbalanced: fated.unbalanced.to_string(),
+        unbalanced: exact(&fated.unbalanced),
         clients: fated.clients,
         sequence: fated.sequence.clone(),
         refused: fated.refused.as_ref().map(|refused| JsonRefused {
             action: action_name(&refused.action),
-            share: refused.share.to_string(),
+            share: exact(&refused.share),
             unless: refused.unless.clone(),
         }),
     };
