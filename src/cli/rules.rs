@@ -98,9 +98,17 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
             Ok((families.collect(), target))
         }
         Target::Nft | Target::NftJson => {
-            let name = path.display();
-            let message = format!("`{name}` holds rules of nft, whose listeners lbc does not look for yet");
-            Err(Failure { messages: vec![message, "`lbc trace --rules` follows one packet through them".to_owned()] })
+            let dump = read_nft(&text, target).map_err(|errors| unreadable(path, errors))?;
+            let translating = dump.without_filters();
+            let all = translating.is_some().then(|| nft::Evaluator::new(&dump));
+            let translating = translating.as_ref().unwrap_or(&dump);
+            let rules = nft::Evaluator::new(translating);
+            let all = all.as_ref().map(|all| all as &dyn Walk);
+            let families = Family::ALL.into_iter().filter(|family| dump.tables.iter().any(|t| t.family.sees(*family)));
+            let looked = families.map(|family| {
+                look(family, &Searched { translating: &rules, all, unknown: translating.unknown(family) })
+            });
+            Ok((looked.collect(), target))
         }
     }
 }
@@ -200,16 +208,17 @@ fn read<T>(text: &str, target: Target, family: Family, walk: impl FnOnce(&dyn Wa
             let dump = iptables::read(text, Families::One(family));
             Ok(walk(&iptables::Evaluator::new(&dump.map_err(shown)?, family)))
         }
-        Target::Nft | Target::NftJson => {
-            let dump = match target {
-                Target::Nft => nft::Dump::read_text(text),
-                Target::NftJson | Target::Iptables => nft::Dump::read_json(text),
-            };
-            let shown = |error: nft::ReadError| {
-                let line = error.line.map_or_else(String::new, |line| format!("{line}:"));
-                vec![format!("{line} {}", error.message)]
-            };
-            Ok(walk(&nft::Evaluator::new(&dump.map_err(shown)?)))
-        }
+        Target::Nft | Target::NftJson => Ok(walk(&nft::Evaluator::new(&read_nft(text, target)?))),
     }
+}
+
+fn read_nft(text: &str, target: Target) -> Result<nft::Dump, Vec<String>> {
+    let dump = match target {
+        Target::Nft => nft::Dump::read_text(text),
+        Target::NftJson | Target::Iptables => nft::Dump::read_json(text),
+    };
+    dump.map_err(|error| {
+        let line = error.line.map_or_else(String::new, |line| format!("{line}:"));
+        vec![format!("{line} {}", error.message)]
+    })
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashMapExt};
 use num_traits::One;
 
-use crate::address::{address, last};
+use crate::address::{address, last, range};
+use crate::dispatch::loopback;
 use crate::ir::Family;
 use crate::ir::share::Share;
 use crate::meaning::{Action, Direction};
@@ -118,6 +119,10 @@ impl<'s> Sweep<'s> {
         let mut at = Some(first);
         while let Some(first) = at.filter(|at| *at <= end) {
             let own = address(self.family, first);
+            // Loopback is a stretch of its own, whether any rule tells it apart or not.
+            let (loopback, behind) = range(loopback(self.family));
+            let end = if first < loopback { end.min(loopback - 1) } else { end };
+            let end = if (loopback..=behind).contains(&first) { end.min(behind) } else { end };
             let Ok((last, row)) = self.stretch(first, end) else { return (list, Some(own)) };
             list.push(Stretch { first, last, row });
             at = last.checked_add(1);

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
+use crate::trace::Unknown;
 
 /// All tables of a machine that see IP packets. Those of the families `arp`, `bridge` and `netdev` are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +107,43 @@ impl Table {
         }
     }
 }
+
+impl Dump {
+    /// Without the base chains that only filter what was translated already; `None` where there is none.
+    pub fn without_filters(&self) -> Option<Dump> {
+        let filters = |base: &Base| base.kind == ChainKind::Filter && base.priority > DSTNAT;
+        let mut found = false;
+        let mut dump = self.clone();
+        for chain in dump.tables.iter_mut().flat_map(|table| &mut table.chains) {
+            if chain.base.is_some_and(|base| filters(&base)) {
+                chain.base = None;
+                found = true;
+            }
+        }
+        found.then_some(dump)
+    }
+
+    /// What cannot be told of a family's packets, and the rule that it stands in.
+    pub fn unknown(&self, family: Family) -> Vec<Unknown> {
+        let tables = self.tables.iter().filter(|table| table.family.sees(family));
+        let rules = tables.flat_map(Table::chains).flat_map(|chain| &chain.rules);
+        let unknown = |statement: &Statement| match statement {
+            Statement::Unknown(what)
+            | Statement::Match { right: Operand::Unknown(what), .. }
+            | Statement::Match { left: Expr::Unknown(what), .. }
+            | Statement::Lookup { key: Expr::Unknown(what), .. } => Some(what.to_string()),
+            _ => None,
+        };
+        let of_rule = |rule: &Rule| -> Vec<Unknown> {
+            let all = rule.statements.iter().filter_map(unknown);
+            all.map(|what| Unknown { what, rule: rule.to_string() }).collect()
+        };
+        rules.flat_map(of_rule).collect()
+    }
+}
+
+/// Where nat translates destinations of what arrives (NF_IP_PRI_NAT_DST).
+const DSTNAT: i32 = -100;
 
 /// A chain; with a base it is asked by the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,5 +19,5 @@ pub fn prove_json(config: &Config, text: &str) -> Result<Coverage, Flaw> {
 fn prove(config: &Config, dump: Result<Dump, ReadError>) -> Result<Coverage, Flaw> {
     let dump = dump.map_err(|error| Flaw::Unreadable(error.to_string()))?;
     let reference = Reference::new(config, Hash6::Jhash);
-    Ok(validate(&reference, &Evaluator::new(&dump), &Family::ALL, &Tolerance::Exact)?)
+    Ok(validate(&reference, &Evaluator::new(&dump).strict(), &Family::ALL, &Tolerance::Exact)?)
 }

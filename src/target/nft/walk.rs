@@ -31,6 +31,8 @@ pub struct Evaluator<'d> {
     indices: HashMap<usize, Index<'d>>,
     /// In the order in which the kernel asks them.
     bases: Vec<Base>,
+    /// Whether a survey gets no answer where anything on the way is not known.
+    strict: bool,
 }
 
 /// A base chain.
@@ -51,7 +53,12 @@ impl<'d> Evaluator<'d> {
                 indices.insert(elements.as_ptr().addr(), index);
             }
         }
-        Evaluator { dump, indices, bases: bases(dump) }
+        Evaluator { dump, indices, bases: bases(dump), strict: false }
+    }
+
+    /// For a proof: what cannot be told is no answer, and agrees with nothing.
+    pub fn strict(self) -> Evaluator<'d> {
+        Evaluator { strict: true, ..self }
     }
 
     fn walker<'a>(
@@ -144,7 +151,7 @@ impl Survey for Evaluator<'_> {
         walker.connection();
         let cost = 1 + (BUDGET - walker.meter.budget);
         let is_told = walker.unknown.is_empty() && walker.outcomes.iter().all(|one| one.source == Source::Kept);
-        let mut ended = if is_told { walker.outcomes } else { Vec::new() };
+        let mut ended = if is_told || !self.strict { walker.outcomes } else { Vec::new() };
         ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
         let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
         for Ended { action, share, .. } in ended {
