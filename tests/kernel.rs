@@ -31,6 +31,8 @@ mod case;
 mod datagram;
 #[path = "kernel/drained.rs"]
 mod drained;
+#[path = "kernel/evaluator.rs"]
+mod evaluator;
 #[path = "kernel/generated.rs"]
 mod generated;
 #[path = "kernel/handwritten.rs"]

@@ -5,7 +5,7 @@ use lbc::meaning::{Action, action, sequence};
 
 use crate::case::{check, compiled, failures, with_hosts};
 use crate::lab;
-use crate::model::Model;
+use crate::model::{Attempt, Model};
 use crate::net::{Host, vip};
 use crate::traffic::Proto;
 
@@ -160,6 +160,10 @@ fn round_robin_follows_the_meaning() {
                     .collect();
                 let servers = lab.probe(Proto::Tcp, &format!("{to}:80")).count(140).servers();
                 assert_eq!(servers, expected, "{} {family:?}\n{program}", rules.target);
+                let to = format!("{to}:80").parse().expect("an address and a port");
+                let attempt = Attempt { proto: Proto::Tcp, from: Host::Client, source: None, to };
+                let said = lab.loaded(rules.target).sequence(&attempt, 140);
+                assert_eq!(said.as_ref(), Some(&servers), "{} {family:?}\n{program}", rules.target);
             }
         }
     }

@@ -10,13 +10,15 @@
 //! fd21::7. The port `=` is the connection's own, `+1000` that and 1000. Beside servers there are `refused`, `dropped`,
 //! and `nowhere` for connections that were not touched and for which there is no route.
 //!
-//! What a line says is also compared with the reference meaning, so that neither can be wrong alone.
+//! What a line says is also compared with the reference meaning, and with what the evaluator says of the rules that the
+//! kernel lists, so that none of them can be wrong alone.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use num_rational::Ratio;
 
+use crate::evaluator::{Loaded, agree};
 use crate::model::{Attempt, DROPPED, Model, NOWHERE, REFUSED, is_silent};
 use crate::namespace::numbered;
 use crate::net::{Host, Lab, vip};
@@ -71,8 +73,9 @@ pub fn check(lab: &Lab, program: &str, flows: &str) {
     let mut failures = String::new();
     for rules in compiled(lab, &program) {
         lab.check_fixpoint(&rules).unwrap_or_else(|trouble| panic!("{}:\n{trouble}", rules.target));
+        let loaded = lab.loaded(rules.target);
         for flow in &flows {
-            flow.check(lab, rules.target, &model, &mut failures);
+            flow.check(lab, rules.target, &model, &loaded, &mut failures);
         }
     }
     assert!(failures.is_empty(), "\n{failures}--- program\n{}", numbered(&program));
@@ -94,9 +97,10 @@ pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
 /// The flows alone, with the rules that are loaded; says what is not as written.
 pub fn failures(lab: &Lab, target: Target, program: &str, flows: &str) -> String {
     let model = Model::of(&with_hosts(program));
+    let loaded = lab.loaded(target);
     let mut failures = String::new();
     for line in flows.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        Flow::of(line).check(lab, target, &model, &mut failures);
+        Flow::of(line).check(lab, target, &model, &loaded, &mut failures);
     }
     failures
 }
@@ -134,7 +138,7 @@ impl<'a> Flow<'a> {
         parsed().unwrap_or_else(|| panic!("this is no line of a table: {text}"))
     }
 
-    fn check(&self, lab: &Lab, target: Target, model: &Model, failures: &mut String) {
+    fn check(&self, lab: &Lab, target: Target, model: &Model, loaded: &Loaded, failures: &mut String) {
         for ipv6 in [false, true] {
             for &proto in &self.protos {
                 for (name, list) in &self.to {
@@ -144,7 +148,7 @@ impl<'a> Flow<'a> {
                     });
                     for &port in list {
                         let attempt = Attempt { proto, from: self.from, source, to: SocketAddr::new(ip, port) };
-                        if let Err(failure) = self.check_one(lab, target, model, &attempt) {
+                        if let Err(failure) = self.check_one(lab, target, model, loaded, &attempt) {
                             let _ = writeln!(
                                 failures,
                                 "{target}: {}\n    {proto:?} to {}: {failure}",
@@ -157,9 +161,20 @@ impl<'a> Flow<'a> {
         }
     }
 
-    fn check_one(&self, lab: &Lab, target: Target, model: &Model, attempt: &Attempt) -> Result<(), String> {
+    fn check_one(
+        &self,
+        lab: &Lab,
+        target: Target,
+        model: &Model,
+        loaded: &Loaded,
+        attempt: &Attempt,
+    ) -> Result<(), String> {
         let port = attempt.to.port();
         let meaning = model.servers(attempt, target);
+        let said = loaded.servers(attempt);
+        if !agree(&meaning, &said) {
+            return Err(format!("the meaning is {meaning:?}, and the evaluator says {said:?}"));
+        }
         let mut probe = lab.probe(attempt.proto, &attempt.to.to_string()).from(attempt.from);
         if let Some(source) = attempt.source {
             probe = probe.sources([source]);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use crate::case::{address, compiled, with_hosts};
+use crate::evaluator::agree;
 use crate::lab;
 use crate::model::{Attempt, Model, is_silent};
 use crate::namespace::numbered;
@@ -196,6 +197,14 @@ fn strays(lab: &Lab, target: Target, model: &Model, attempts: &[Attempt]) -> Str
         joined.collect()
     });
     let mut strays = String::new();
+    let loaded = lab.loaded(target);
+    for attempt in attempts {
+        let (meant, said) = (model.servers(attempt, target), loaded.servers(attempt));
+        if !agree(&meant, &said) {
+            let _ =
+                writeln!(strays, "{target}: {attempt:?}\n    the meaning is {meant:?}, the evaluator says {said:?}");
+        }
+    }
     for ((attempt, meaning), outcomes) in attempts.iter().zip(&meanings).zip(outcomes) {
         for outcome in outcomes {
             if !meaning.iter().any(|server| attempt.accepts(server, &outcome)) {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use lbc::ir::hash::fnv1a_32;
 
 use crate::case::{address, compiled, with_hosts};
+use crate::evaluator::servers;
 use crate::lab;
 use crate::model::{Attempt, Model};
 use crate::net::{Host, Lab};
@@ -47,6 +48,12 @@ fn compare(lab: &Lab, target: Target, model: &Model, proto: Proto, name: &str, p
             }
         })
         .collect();
+    let said: Vec<Vec<String>> = lab.loaded(target).look(ipv6, |rules| {
+        let attempts = clients.iter().map(|&client| Attempt { proto, from: Host::Client, source: Some(client), to });
+        attempts.map(|attempt| servers(rules, &attempt).into_iter().map(|(server, _)| server).collect()).collect()
+    });
+    let meant: Vec<Vec<String>> = expected.iter().map(|server| vec![server.clone()]).collect();
+    assert_eq!(said, meant, "{target} {proto:?} {to}: the evaluator and the meaning differ");
     let servers = lab.probe(proto, &to.to_string()).sources(clients.iter().copied()).window(32).servers();
     let wrong: Vec<_> =
         clients.iter().zip(servers.iter().zip(&expected)).filter(|(_, (is, should))| is != should).collect();

@@ -11,6 +11,7 @@ use lbc::meaning::{Action, Connection, Direction, outcome};
 use lbc::program::Program;
 use lbc::source::Source;
 use lbc::statement::balance::Protocol;
+use lbc::trace::Packet;
 
 use crate::net::{Host, PORTS, vip};
 use crate::target::Target;
@@ -66,22 +67,27 @@ impl Model {
             direction: direction(attempt.from),
         };
         let outcome = outcome(&self.config, &connection, &local_addresses(), hash6(target));
-        let mut servers: Vec<(String, Share)> = Vec::new();
-        for (action, share) in outcome.shares {
-            let server = match action {
-                Action::Dnat(address, port) => delivered(attempt.proto, SocketAddr::new(address, port)),
-                Action::Redirect(port) => delivered(attempt.proto, SocketAddr::new(lb_address(attempt.to), port)),
-                Action::Pass => delivered(attempt.proto, attempt.to),
-                Action::Drop => DROPPED.to_owned(),
-                Action::Reject => REFUSED.to_owned(),
-            };
-            match servers.iter_mut().find(|(known, _)| *known == server) {
-                Some((_, sum)) => *sum += share,
-                None => servers.push((server, share)),
-            }
-        }
-        servers
+        named(attempt, outcome.shares)
     }
+}
+
+/// What actions come to for a connection, with the sum of their shares.
+pub fn named(attempt: &Attempt, actions: impl IntoIterator<Item = (Action, Share)>) -> Vec<(String, Share)> {
+    let mut servers: Vec<(String, Share)> = Vec::new();
+    for (action, share) in actions {
+        let server = match action {
+            Action::Dnat(address, port) => delivered(attempt.proto, SocketAddr::new(address, port)),
+            Action::Redirect(port) => delivered(attempt.proto, SocketAddr::new(lb_address(attempt.to), port)),
+            Action::Pass => delivered(attempt.proto, attempt.to),
+            Action::Drop => DROPPED.to_owned(),
+            Action::Reject => REFUSED.to_owned(),
+        };
+        match servers.iter_mut().find(|(known, _)| *known == server) {
+            Some((_, sum)) => *sum += share,
+            None => servers.push((server, share)),
+        }
+    }
+    servers
 }
 
 impl Attempt {
@@ -93,6 +99,18 @@ impl Attempt {
             (Some(source), _) => source,
             (None, Host::Balancer) if local => to,
             (None, from) => from.address(to.is_ipv6()),
+        }
+    }
+
+    /// Its first packet.
+    pub fn packet(&self) -> Packet {
+        Packet {
+            protocol: protocol(self.proto),
+            source: self.source(),
+            source_port: None,
+            destination: self.to.ip(),
+            port: self.to.port(),
+            direction: direction(self.from),
         }
     }
 

@@ -247,6 +247,15 @@ impl Lab {
         FAMILIES.into_iter().map(save).collect()
     }
 
+    /// Everything that is loaded, for [`Loaded`](crate::evaluator::Loaded): iptables by family, nft as JSON.
+    pub fn saved(&self, target: Target) -> Result<Vec<String>, Trouble> {
+        let Some(variant) = target.variant() else {
+            return Ok(vec![self.run_ok(Host::Balancer, tool("nft").args(["-j", "list", "ruleset"]), "")?]);
+        };
+        let save = |family: &str| self.run_ok(Host::Balancer, &mut tool(&format!("{family}-{variant}-save")), "");
+        FAMILIES.into_iter().map(save).collect()
+    }
+
     /// Asserts that rules survive a reboot: load, save, clear, restore what was saved, save: the same text.
     ///
     /// The rules stay loaded, in their restored form.
