@@ -305,6 +305,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             let key = |(flow, _): &(Flow<'_>, _)| Key {
                 protocol: self.packet.protocol,
                 destination: flow.destination,
+                original: self.packet.destination,
                 port: flow.port,
                 follows: flow.port_follows,
             };

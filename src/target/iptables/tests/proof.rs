@@ -185,3 +185,42 @@ fn every_mutant_is_caught() {
         missed.iter().filter(|what| !(what.contains("swapped") && what.contains("/from"))).collect();
     assert!(missed.is_empty(), "{} of {} were not caught:\n{missed:#?}\n{text}", missed.len(), mutants.len());
 }
+
+/// Chains that are long enough to be looked up by host, by port and by original destination.
+#[test]
+fn long_chains_are_proven_and_a_wrong_line_of_them_is_found() {
+    let services = |count: u32| -> String {
+        let one = |nth| match nth % 4 {
+            0 => format!("balance tcp 203.0.113.{nth}:80 from 10.0.0.0/8 else reject -> 10.9.1.11\n"),
+            1 => format!("balance tcp {} -> 10.9.1.12:{}\n", 1000 + nth, 2000 + nth),
+            2 => format!("balance udp 203.0.113.1:{} -> 10.9.1.13\n", 3000 + nth),
+            _ => format!("balance tcp 203.0.113.{nth}:80-81 output -> 10.9.1.14 weight 0\n"),
+        };
+        (1..=count).map(one).collect()
+    };
+    let config = config(&services(100));
+    let text = text(&config);
+    prove(&config, &text, Families::Both).unwrap_or_else(|flaw| panic!("{flaw:#?}\n{text}"));
+    let lines: Vec<&str> = text.lines().collect();
+    let mut seen = 0;
+    for (nth, line) in lines.iter().enumerate().filter(|(nth, line)| line.contains("-A ") && nth % 9 == 0) {
+        let without = [&lines[..nth], &lines[nth + 1..]].concat().join("\n");
+        assert!(matches!(prove(&config, &without, Families::Both), Err(Flaw::Differs(_))), "{line}");
+        for (from, to) in [("-d 203.0.1", "-d 203.0.2"), ("dst 203.0.1", "dst 203.0.2"), ("port 1", "port 2")] {
+            if line.contains(from) {
+                let line = line.replace(from, to);
+                let changed = [&lines[..nth], &[line.as_str()], &lines[nth + 1..]].concat();
+                let proof = prove(&config, &changed.join("\n"), Families::Both);
+                assert!(matches!(proof, Err(Flaw::Differs(_))), "{line}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen}");
+    let dump = read(&text, Families::Both).expect("own rules");
+    let rules = Evaluator::new(&dump, Family::V4);
+    for nth in 0..4000u32 {
+        let dice: Dice = std::array::from_fn(|place| nth.wrapping_mul(2_654_435_761).rotate_left(4 * place as u32));
+        check_horizon(&rules, &dice).unwrap_or_else(|difference| panic!("{difference}"));
+    }
+}

@@ -39,10 +39,26 @@ enum Rules {
 #[derive(Debug, Default)]
 struct ByPort {
     /// Rules for one protocol and one port.
-    ports: HashMap<(Protocol, u16), Vec<u32>>,
+    ports: HashMap<(Protocol, u16), OfPort>,
     others: Vec<u32>,
     /// The keys of `ports`, ascending.
     sorted: Vec<(Protocol, u16)>,
+}
+
+/// Rules for one protocol and port: those that filter what was redirected there ask where it went before.
+#[derive(Debug)]
+enum OfPort {
+    Few(Vec<u32>),
+    Many(Box<ByOriginal>),
+}
+
+#[derive(Debug, Default)]
+struct ByOriginal {
+    /// Rules whose `--ctorigdst` is one address and not negated.
+    hosts: HashMap<IpAddr, Vec<u32>>,
+    others: Vec<u32>,
+    /// The keys of `hosts` as numbers, ascending.
+    sorted: Vec<u128>,
 }
 
 /// What of a packet an index looks at. No destination is any.
@@ -50,6 +66,8 @@ struct ByPort {
 pub struct Key {
     pub protocol: Protocol,
     pub destination: Option<IpAddr>,
+    /// The destination before it was translated.
+    pub original: IpAddr,
     pub port: u16,
     /// Whether the port moves with the packet's own.
     pub follows: bool,
@@ -111,13 +129,14 @@ impl Rules {
         if places.len() <= SHORT {
             return Rules::Few(places);
         }
-        let mut by_port = ByPort::default();
+        let (mut ports, mut by_port): (HashMap<_, Vec<u32>>, _) = (HashMap::new(), ByPort::default());
         for place in places {
             match port(&chain.rules[place as usize]) {
-                Some(key) => by_port.ports.entry(key).or_default().push(place),
+                Some(key) => ports.entry(key).or_default().push(place),
                 None => by_port.others.push(place),
             }
         }
+        by_port.ports = ports.into_iter().map(|(key, list)| (key, OfPort::new(list, chain))).collect();
         by_port.sorted = by_port.ports.keys().copied().collect();
         by_port.sorted.sort_unstable();
         Rules::Many(Box::new(by_port))
@@ -127,7 +146,7 @@ impl Rules {
         match self {
             Rules::Few(list) => next(list, from),
             Rules::Many(by_port) => {
-                let own = by_port.ports.get(&(key.protocol, key.port)).and_then(|list| next(list, from));
+                let own = by_port.ports.get(&(key.protocol, key.port)).and_then(|rules| rules.next(from, key));
                 nearer(own, next(&by_port.others, from))
             }
         }
@@ -136,6 +155,9 @@ impl Rules {
     fn ask(&self, key: Key, asked: &Asked) {
         let Rules::Many(by_port) = self else { return };
         asked.protocol();
+        if let Some(OfPort::Many(by_original)) = by_port.ports.get(&(key.protocol, key.port)) {
+            by_original.ask(key, asked);
+        }
         if !key.follows {
             return;
         }
@@ -150,6 +172,41 @@ impl Rules {
     }
 }
 
+impl OfPort {
+    fn new(list: Vec<u32>, chain: &Chain<'_>) -> OfPort {
+        if list.len() <= SHORT {
+            return OfPort::Few(list);
+        }
+        let mut by_original = ByOriginal::default();
+        for place in list {
+            match original(&chain.rules[place as usize]) {
+                Some(host) => by_original.hosts.entry(host).or_default().push(place),
+                None => by_original.others.push(place),
+            }
+        }
+        by_original.sorted = by_original.hosts.keys().map(|host| number(*host)).collect();
+        by_original.sorted.sort_unstable();
+        OfPort::Many(Box::new(by_original))
+    }
+
+    fn next(&self, from: u32, key: Key) -> Option<u32> {
+        match self {
+            OfPort::Few(list) => next(list, from),
+            OfPort::Many(by_original) => {
+                let own = by_original.hosts.get(&key.original).and_then(|list| next(list, from));
+                nearer(own, next(&by_original.others, from))
+            }
+        }
+    }
+}
+
+impl ByOriginal {
+    fn ask(&self, key: Key, asked: &Asked) {
+        let above = self.sorted.partition_point(|host| *host <= number(key.original));
+        asked.hosts(key.original, self.hosts.contains_key(&key.original), self.sorted.get(above).copied());
+    }
+}
+
 fn nearer(one: Option<u32>, other: Option<u32>) -> Option<u32> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -159,6 +216,14 @@ fn nearer(one: Option<u32>, other: Option<u32>) -> Option<u32> {
 
 fn host(rule: &Rule<'_>) -> Option<IpAddr> {
     rule.destination.as_ref().filter(|destination| !destination.not)?.value.host()
+}
+
+/// The one original destination that a rule can match.
+fn original(rule: &Rule<'_>) -> Option<IpAddr> {
+    rule.matches.iter().find_map(|one| match one {
+        Match::OriginalAddress { not: false, side: Side::Destination, net } => net.host(),
+        _ => None,
+    })
 }
 
 /// The one protocol and port that a rule can match.
