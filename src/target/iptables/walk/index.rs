@@ -106,8 +106,11 @@ impl Index {
         let Some(by_host) = &self.by_host else { return self.next(from) };
         let mut best = None;
         for key in packets {
-            let Some(destination) = key.destination else { return self.next(from) };
-            let host = by_host.hosts.get(&destination).and_then(|rules| rules.next(from, key));
+            let host = match key.destination {
+                Some(destination) => by_host.hosts.get(&destination).and_then(|rules| rules.next(from, key)),
+                None if by_host.hosts.is_empty() => None,
+                None => return self.next(from),
+            };
             best = nearer(best, nearer(host, by_host.others.next(from, key)));
         }
         best
@@ -115,12 +118,15 @@ impl Index {
 
     /// Notes that rules are looked up for this packet.
     pub fn ask(&self, key: Key, asked: &Asked) {
-        let (Some(by_host), Some(destination)) = (&self.by_host, key.destination) else { return };
+        let Some(by_host) = &self.by_host else { return };
+        by_host.others.ask(key, asked);
+        // Where it is not known, all rules are asked one by one.
+        let Some(destination) = key.destination else { return };
         let at = number(destination);
         let next = by_host.sorted.partition_point(|host| *host <= at);
         let rules = by_host.hosts.get(&destination);
         asked.hosts(destination, rules.is_some(), by_host.sorted.get(next).copied());
-        rules.into_iter().chain([&by_host.others]).for_each(|rules| rules.ask(key, asked));
+        rules.into_iter().for_each(|rules| rules.ask(key, asked));
     }
 }
 
