@@ -1,4 +1,5 @@
-//! How long `lbc compile --no-validate` takes, against a bare write of the same bytes: `cargo bench --bench compile`.
+//! How long `lbc compile --no-validate` takes, against a bare write of the same bytes, and how much longer it takes with the
+//! proof: `cargo bench --bench compile`.
 //!
 //! The bare write is measured twice: as a process that reads the bytes from a file and writes them in pieces of 64 KiB
 //! (`process`), as the compiler is one, and as the writes alone in a process that has the bytes already (`writes`). All go
@@ -37,13 +38,14 @@ fn program(services: usize, backends: usize) -> String {
 }
 
 /// One run of the compiler: how long, and its peak memory in KiB.
-fn compile(input: &Path, output: &Path, target: &str) -> (Duration, i64) {
+fn compile(input: &Path, output: &Path, target: &str, proof: bool) -> (Duration, i64) {
     let file = File::create(output).expect("a temporary file");
     let start = Instant::now();
     // `wait4` below reaps it, for the memory that only it tells.
     #[allow(clippy::zombie_processes, reason = "waited for with wait4")]
     let child = Command::new(env!("CARGO_BIN_EXE_lbc"))
-        .args(["compile", "--no-validate", "--target", target])
+        .args(["compile", "--target", target])
+        .args(if proof { None } else { Some("--no-validate") })
         .arg(input)
         .stdout(Stdio::from(file))
         .spawn()
@@ -101,26 +103,34 @@ fn main() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name);
     let (input, output, same) = (path("in.lb"), path("out"), path("same"));
-    println!("| services x backends | target | in | out | compile | process | ratio | writes | ratio | peak memory |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| services x backends | target | in | out | compile | process | ratio | writes | ratio | peak memory | with proof | ratio | peak memory |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (services, backends) in [(1_000, 10), (10_000, 10), (1_000, 100)] {
         let text = program(services, backends);
         std::fs::write(&input, &text).expect("room for the input");
         for target in ["iptables", "nft", "nft-json"] {
             let (mut times, mut processes, mut writes, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-            compile(&input, &output, target);
+            let (mut proofs, mut proof_memory) = (Vec::new(), Vec::new());
+            compile(&input, &output, target, false);
             let bytes = std::fs::read(&output).expect("the output");
             std::fs::write(&same, &bytes).expect("room for a copy");
             for _ in 0..RUNS {
-                let (time, peak) = compile(&input, &output, target);
+                let (time, peak) = compile(&input, &output, target, false);
                 times.push(time);
                 memory.push(peak);
+                let (time, peak) = compile(&input, &output, target, true);
+                proofs.push(time);
+                proof_memory.push(peak);
                 processes.push(process(&same, &output));
                 writes.push(write(&bytes, &output));
             }
             let (time, copied, bare) = (median(&mut times), median(&mut processes), median(&mut writes));
+            let proven = median(&mut proofs);
             println!(
-                "| {services} x {backends} | {target} | {:.1} MB | {:.1} MB | {:.1} ms | {:.1} ms | {:.1} | {:.1} ms | {:.1} | {} MB |",
+                "| {services} x {backends} | {target} | {:.1} MB | {:.1} MB | {:.1} ms | {:.1} ms | {:.1} | {:.1} ms | {:.1} | {} MB | \
+                 {:.1} ms | {:.1} | {} MB |",
                 text.len() as f64 / 1e6,
                 bytes.len() as f64 / 1e6,
                 time.as_secs_f64() * 1e3,
@@ -129,6 +139,9 @@ fn main() {
                 bare.as_secs_f64() * 1e3,
                 time.as_secs_f64() / bare.as_secs_f64(),
                 median(&mut memory) / 1024,
+                proven.as_secs_f64() * 1e3,
+                proven.as_secs_f64() / time.as_secs_f64(),
+                median(&mut proof_memory) / 1024,
             );
         }
     }
