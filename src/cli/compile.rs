@@ -241,7 +241,7 @@ impl Rules {
 
     /// What is proven; `None` where that is more than [`MAX_PROVEN_BYTES`].
     fn proven_text(&self) -> Option<String> {
-        let mut text = Bounded(Vec::new());
+        let mut text = Bounded(Vec::with_capacity(SOME_BYTES));
         let printed = match self {
             Rules::Restore(rules, families, _) | Rules::Script(rules, families) => {
                 iptables::print_restore(rules, *families, Hooks::Include, &mut text)
@@ -261,6 +261,9 @@ impl Rules {
 
 /// The longest text that is read back: reading takes about eight times as much memory.
 const MAX_PROVEN_BYTES: usize = 128 << 20;
+
+/// Room for most programs; what is not written to takes no memory.
+const SOME_BYTES: usize = 32 << 20;
 
 /// Memory that takes [`MAX_PROVEN_BYTES`] and no more.
 struct Bounded(Vec<u8>);

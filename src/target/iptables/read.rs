@@ -59,21 +59,44 @@ pub fn read_by_words(text: &str, families: Families) -> Result<Dump<'_>, Vec<Rea
 }
 
 fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Dump<'t>, Vec<ReadError>> {
-    let mut tokens = Vec::new();
-    let mut start = 0;
-    while start < text.len() {
-        let length = memchr::memchr(b'\n', &text.as_bytes()[start..]);
-        let end = length.map_or(text.len(), |length| start + length);
-        reader.number += 1;
-        if let Err(message) = reader.line(&text[start..end], &mut tokens) {
-            reader.fail(reader.number, message);
-        }
-        if reader.errors.len() >= MAX_ERRORS {
-            return Err(reader.errors);
-        }
-        start = end + 1;
+    let middle =
+        if text.len() >= MIN_HALVES && !reader.by_words { line_behind(text, text.len() / 2) } else { text.len() };
+    let (first, second) = text.split_at(middle);
+    if second.is_empty() {
+        reader.lines(first, None)?;
+        return reader.finish();
     }
+    let families = reader.families;
+    let (first, plain) = std::thread::scope(|scope| {
+        // The plain rules of the second half need nothing that the first says.
+        let plain = scope.spawn(move || {
+            let number = memchr::memchr_iter(b'\n', first.as_bytes()).count() as u32;
+            (number + 1..).zip(lines(second)).map(|(number, line)| plain::plain(line, families, number)).collect()
+        });
+        (reader.lines(first, None), plain.join().expect("reading does not panic"))
+    });
+    first?;
+    reader.lines(second, Some(plain))?;
     reader.finish()
+}
+
+/// Shorter texts are not worth a second thread.
+const MIN_HALVES: usize = 1 << 20;
+
+/// Where the next line starts, at most the end.
+fn line_behind(text: &str, at: usize) -> usize {
+    memchr::memchr(b'\n', &text.as_bytes()[at..]).map_or(text.len(), |length| at + length + 1)
+}
+
+/// Lines without blanks around them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        start += length + 1;
+        Some(rest[..length].trim())
+    })
 }
 
 /// A chain while rules are still put in front.
@@ -123,8 +146,29 @@ impl<'t> Reader<'t> {
         self.errors.push(ReadError { line, message });
     }
 
+    /// Reads lines, of which `plain` says what is known already. The error is that there are too many errors.
+    fn lines(&mut self, text: &'t str, plain: Option<Vec<Option<Plain<'t>>>>) -> Result<(), Vec<ReadError>> {
+        let mut tokens = Vec::new();
+        let mut plain = plain.map(Vec::into_iter);
+        for line in lines(text) {
+            self.number += 1;
+            let known = plain.as_mut().and_then(|plain| plain.next().flatten());
+            let read = match known {
+                Some(plain) => self.append(plain),
+                None => self.line(line, &mut tokens),
+            };
+            if let Err(message) = read {
+                self.fail(self.number, message);
+            }
+            if self.errors.len() >= MAX_ERRORS {
+                return Err(std::mem::take(&mut self.errors));
+            }
+        }
+        Ok(())
+    }
+
+    /// One line without blanks around it.
     fn line(&mut self, line: &'t str, tokens: &mut Vec<Token<'t>>) -> Result<(), String> {
-        let line = line.trim();
         match line.as_bytes() {
             [] | [b'#', ..] => Ok(()),
             [b'*', ..] => self.table(line[1..].trim()),

@@ -146,11 +146,12 @@ impl Survey for Evaluator<'_> {
 /// What rules have made of a packet so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flow<'d> {
-    /// `None` is some address of this machine.
-    source: Option<IpAddr>,
+    // What flows differ in most comes first: they are compared in this order.
     /// `None` is some address of this machine.
     destination: Option<IpAddr>,
     port: u16,
+    /// `None` is some address of this machine.
+    source: Option<IpAddr>,
     /// Whether the port is the packet's own or moves with it.
     port_follows: bool,
     mark: u32,

@@ -243,3 +243,29 @@ fn long_texts_are_read_in_time() {
     text += "COMMIT\n";
     assert_eq!(dump(&text).tables[0].chains.len(), 30_001);
 }
+
+/// Long texts are read in two halves, with the same result and the same errors.
+#[test]
+fn a_long_text_is_read_as_a_short_one() {
+    let rule = |nth: u32| match nth % 9 {
+        0 => format!("[7:9] -A LONG-NAME-OF-A-CHAIN-{} -p tcp --dport {} -j ACCEPT", nth % 50, nth % 60_000),
+        1 => format!("-A LONG-NAME-OF-A-CHAIN-{} -j LONG-NAME-OF-A-CHAIN-{}", nth % 49, nth % 49 + 1),
+        2 => "# a comment\r".to_owned(),
+        3 => String::new(),
+        _ => format!(
+            "-A LONG-NAME-OF-A-CHAIN-{} -p udp -m udp --dport {} -m comment --comment \"number {nth}\" -j DNAT --to-destination 10.0.0.1:{}",
+            nth % 50,
+            nth % 60_000,
+            nth % 60_000 + 1
+        ),
+    };
+    let chains: String = (0..50).map(|nth| format!(":LONG-NAME-OF-A-CHAIN-{nth} - [0:0]\n")).collect();
+    let rules: Vec<String> = (0..14_000).map(rule).collect();
+    let text = format!("*nat\n{chains}{}\nCOMMIT\n", rules.join("\n"));
+    assert!(text.len() > 1 << 20, "{}", text.len());
+    let dump = read(&text, Families::Both).expect("a dump");
+    assert_eq!(dump.tables[0].chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 14_000 - 2 * 1_556);
+    let wrong =
+        text.replace("number 9000", "number\" 9000").replace("-j LONG-NAME-OF-A-CHAIN-30", "-j NO-SUCH --chain");
+    read(&wrong, Families::Both).expect_err("words that are no options");
+}
