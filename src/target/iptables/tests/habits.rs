@@ -266,6 +266,6 @@ fn a_long_text_is_read_as_a_short_one() {
     let dump = read(&text, Families::Both).expect("a dump");
     assert_eq!(dump.tables[0].chains.iter().map(|chain| chain.rules.len()).sum::<usize>(), 14_000 - 2 * 1_556);
     let wrong =
-        text.replace("number 9000", "number\" 9000").replace("-j LONG-NAME-OF-A-CHAIN-30", "-j NO-SUCH --chain");
-    read(&wrong, Families::Both).expect_err("words that are no options");
+        text.replace("number 9004", "number\" 9004").replace("-j LONG-NAME-OF-A-CHAIN-30", "-j NO-SUCH --chain");
+    read(&wrong, Families::Both).expect_err("an unclosed quote");
 }
