@@ -30,8 +30,8 @@ pub struct Explain {
     stdin_filename: String,
     #[command(flatten)]
     declarations: Declarations,
-    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump
-    #[arg(long, value_name = "FILE")]
+    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump or an `nft -j list ruleset`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["define", "hosts", "set"])]
     rules: Option<PathBuf>,
     /// Whose numbers are explained [default: iptables]
     #[arg(long, value_enum, conflicts_with = "rules")]

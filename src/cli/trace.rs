@@ -34,7 +34,7 @@ pub struct Trace {
     #[command(flatten)]
     declarations: Declarations,
     /// Rules that lbc did not write, in the place of PATH: an iptables-save dump or an `nft -j list ruleset`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["define", "hosts", "set"])]
     rules: Option<PathBuf>,
     /// Whose rules are followed [default: iptables]
     #[arg(long, value_enum, conflicts_with = "rules")]

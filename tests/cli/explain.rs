@@ -226,6 +226,8 @@ fn rules_of_others_stand_alone() {
     let test = Test::web().bytes("dump.rules", HAND_MADE[0].as_bytes());
     test.run("explain --rules dump.rules web.lb").fails(2, "cannot be used with");
     test.run("explain --rules dump.rules --target nft").fails(2, "cannot be used with");
+    test.run("explain --rules dump.rules -D a=10.0.0.1").fails(2, "cannot be used with");
+    test.run("trace --rules dump.rules --set a=1 tcp,203.0.113.1:80").fails(2, "cannot be used with");
     test.run("explain").fails(2, "required");
     test.run("explain --rules web.lb").fails(2, "neither an iptables-save dump");
 }
