@@ -166,6 +166,34 @@ fn rules_of_nft_tell_their_listeners() {
 }
 
 #[test]
+fn a_translation_of_the_port_alone_names_no_address() {
+    let test = dump("*nat\n-A PREROUTING -p tcp --dport 84 -j DNAT --to-destination :8080\nCOMMIT\n");
+    let text = test.run(RULES).clean().to_owned();
+    assert!(text.contains("shown for one address; each connection keeps its own"), "{text}");
+}
+
+/// What is not understood is listed wherever it stands, and elements that expire are there until then.
+#[test]
+fn rules_of_nft_with_unknown_parts_and_timeouts() {
+    let set = r#"{"set": {"family": "ip", "name": "bad", "table": "t", "type": "ipv4_addr", "flags": ["timeout"],
+        "elem": [{"elem": {"val": "198.51.100.7", "timeout": 3600, "expires": 3599}}]}}"#;
+    let chain = r#"{"chain": {"family": "ip", "table": "t", "name": "p", "type": "nat", "hook": "prerouting", "prio": -100,
+        "policy": "accept"}}"#;
+    let dropped = r#"{"rule": {"family": "ip", "table": "t", "chain": "p", "expr": [{"match": {"op": "==", "left":
+        {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@bad"}}, {"drop": null}]}}"#;
+    let flags = r#"{"rule": {"family": "ip", "table": "t", "chain": "p", "expr": [{"match": {"op": "==", "left": {"&": [
+        {"payload": {"protocol": "tcp", "field": "flags"}}, ["syn", "ack"]]}, "right": "syn"}}, {"drop": null}]}}"#;
+    let table = r#"{"table": {"family": "ip", "name": "t"}}"#;
+    let text = format!("{{\"nftables\": [{table}, {set}, {chain}, {dropped}, {flags}]}}");
+    let test = dump(&text);
+    let text = test.run(RULES).clean().to_owned();
+    assert!(text.contains("not known to lbc") && text.contains("flags"), "{text}");
+    let packet = "tcp 198.51.100.7 -> 203.0.113.1:80 in eth0";
+    let text = test.run_args(["trace", "--rules", "dump.rules", packet]).clean().to_owned();
+    assert!(text.contains("drop") && text.contains("100 %"), "{text}");
+}
+
+#[test]
 fn one_listener_of_rules_of_others() {
     let test = dump(KUBE_PROXY[0]);
     for (service, titles) in [

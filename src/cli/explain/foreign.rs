@@ -428,6 +428,15 @@ fn heading(family: Family, all: &[Arrival], listener: &Listener, case: &Case) ->
     }
 }
 
+/// That the address which is shown is one of many.
+fn kept(listener: &Listener, case: &Case) -> Option<&'static str> {
+    let Fate::Shares(shares) = &case.fate else { return None };
+    let one = matches!(&listener.places, Places::These(places)
+        if matches!(places[..], [Place::Range(first, last) | Place::OwnRange(first, last)] if first == last));
+    let keeps = shares.iter().any(|(goal, _)| matches!(goal, Goal::To(None, _)));
+    (keeps && !one).then_some("shown for one address; each connection keeps its own")
+}
+
 /// How the other ports of a stretch go, where the first is not all.
 fn moved(listener: &Listener, case: &Case) -> Option<&'static str> {
     let Fate::Shares(shares) = &case.fate else { return None };
@@ -509,6 +518,9 @@ fn one(look: &Look, listener: &Listener, case: &Case, fated: &Fated) -> String {
             action_text(&refused.action),
             percent(&refused.share)
         ));
+    }
+    if let Some(kept) = kept(listener, case) {
+        text.push_str(&format!("  {kept}\n"));
     }
     if let Some(moved) = moved(listener, case) {
         text.push_str(&format!("  {moved}\n"));

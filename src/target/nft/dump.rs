@@ -128,11 +128,16 @@ impl Dump {
         let tables = self.tables.iter().filter(|table| table.family.sees(family));
         let rules = tables.flat_map(Table::chains).flat_map(|chain| &chain.rules);
         let unknown = |statement: &Statement| match statement {
-            Statement::Unknown(what)
-            | Statement::Match { right: Operand::Unknown(what), .. }
-            | Statement::Match { left: Expr::Unknown(what), .. }
-            | Statement::Lookup { key: Expr::Unknown(what), .. } => Some(what.to_string()),
-            _ => None,
+            Statement::Unknown(what) | Statement::Match { right: Operand::Unknown(what), .. } => Some(what.to_string()),
+            Statement::Match { left: expr, .. }
+            | Statement::Lookup { key: expr, .. }
+            | Statement::Mark { value: expr, .. } => expr.unknown(),
+            Statement::Nat { address, port, .. } => [address, port].into_iter().flatten().find_map(Expr::unknown),
+            Statement::Verdict(_)
+            | Statement::Reject(_)
+            | Statement::Learn { .. }
+            | Statement::Limit { .. }
+            | Statement::Quiet(_) => None,
         };
         let of_rule = |rule: &Rule| -> Vec<Unknown> {
             let all = rule.statements.iter().filter_map(unknown);
@@ -329,6 +334,20 @@ pub enum Expr {
     Bits(Bits, Box<Expr>, Box<Expr>),
     Map(Box<Expr>, Elements),
     Unknown(Box<str>),
+}
+
+impl Expr {
+    /// What of it is not understood.
+    fn unknown(&self) -> Option<String> {
+        match self {
+            Expr::Unknown(what) => Some(what.to_string()),
+            Expr::Concat(parts) => parts.iter().find_map(Expr::unknown),
+            Expr::Jhash { of, .. } => of.unknown(),
+            Expr::Bits(_, one, other) => one.unknown().or_else(|| other.unknown()),
+            Expr::Map(key, _) => key.unknown(),
+            Expr::Field(_) | Expr::Constant(..) | Expr::Numgen { .. } => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -280,18 +280,11 @@ pub fn kinds(json: &Json) -> Vec<Kind> {
 
 fn elements(object: &Json, key: &[Kind], data: &[Kind]) -> Vec<Element> {
     match object.get("elem") {
-        Some(Json::Array(list)) => {
-            list.iter().filter(|item| !expires(item)).map(|item| element(item, key, data)).collect()
-        }
+        // One that expires is there until then.
+        Some(Json::Array(list)) => list.iter().map(|item| element(item, key, data)).collect(),
         Some(one) => vec![element(one, key, data)],
         None => Vec::new(),
     }
-}
-
-/// Whether an element is one that rules have put in for a while: a client that is remembered, which no walk meets.
-fn expires(item: &Json) -> bool {
-    let key = item.as_array().and_then(|pair| pair.first()).unwrap_or(item);
-    key.get("elem").is_some_and(|inner| inner.get("expires").is_some_and(Json::is_number))
 }
 
 /// An element of a set, or a pair of a key and its data.
