@@ -90,7 +90,6 @@ pub struct Facets {
 
 impl Facets {
     pub const NONE: Facets = Facets { protocol: false, interface: false, local: false };
-    pub const ALL: Facets = Facets { protocol: true, interface: true, local: true };
 
     /// Whatever either asked about.
     pub fn join(&mut self, other: Facets) {

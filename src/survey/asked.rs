@@ -44,6 +44,7 @@ impl Asked {
         self.facets.get()
     }
 
+    /// Which protocol it is.
     pub fn protocol(&self) {
         self.facets.set(Facets { protocol: true, ..self.facets.get() });
     }

@@ -3,19 +3,9 @@
 use super::*;
 use crate::ir::Config;
 use crate::ir::hash::Hash6;
-use crate::program::Program;
-use crate::source::Source;
 
 fn config(text: &str) -> Config {
-    let text = format!("host a = 192.168.1.10, fd00::10\nhost b = 192.168.1.11, fd00::11\n{text}\n");
-    let mut program = Program::default();
-    let id = program.sources.add(Source::new("t.lb", "t.lb", text.as_str()));
-    let (file, errors) = crate::file::parse(program.sources.get(id), id);
-    assert_eq!(errors, [], "{text}");
-    let count = file.items.len();
-    program.files.push(file);
-    (0..count).for_each(|index| program.push_order(id, index));
-    crate::resolve::resolve(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"))
+    crate::generated::config(&format!("host a = 192.168.1.10, fd00::10\nhost b = 192.168.1.11, fd00::11\n{text}\n"))
 }
 
 fn compare(program: &str, rules: &str) -> Result<Coverage, Stop> {

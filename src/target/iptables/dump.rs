@@ -118,7 +118,24 @@ pub struct Rule<'t> {
     pub target: Target<'t>,
 }
 
-impl Rule<'_> {
+impl<'t> Rule<'t> {
+    /// Matches everything, and lets it go on.
+    pub fn new(line: u32, text: &'t str, family: Option<Family>) -> Rule<'t> {
+        Rule {
+            line,
+            text,
+            family,
+            source: None,
+            destination: None,
+            input: None,
+            output: None,
+            protocol: None,
+            matches: Vec::new(),
+            comment: None,
+            target: Target::Next,
+        }
+    }
+
     pub fn is_for(&self, family: Family) -> bool {
         self.family.is_none_or(|own| own == family)
     }

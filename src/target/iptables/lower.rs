@@ -547,22 +547,10 @@ fn remove(chains: &mut Vec<Chain>, hooks: &mut [HookJump], gone: &[ChainId]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::Program;
-    use crate::source::Source;
+    use crate::generated::config;
 
     fn ports(text: &str) -> [u16; 2] {
         free_ports(&config(text))
-    }
-
-    fn config(text: &str) -> Config {
-        let mut program = Program::default();
-        let id = program.sources.add(Source::new("t.lb", "t.lb", text));
-        let (file, errors) = crate::file::parse(program.sources.get(id), id);
-        assert!(errors.is_empty());
-        let count = file.items.len();
-        program.files.push(file);
-        (0..count).for_each(|index| program.push_order(id, index));
-        crate::resolve::resolve(&program).expect("a right program")
     }
 
     #[test]

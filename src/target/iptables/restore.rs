@@ -258,9 +258,11 @@ impl<'w, W: Write> Out<'w, W> {
             text.clear();
             text.extend_from_slice(b" -m comment --comment ");
             match comment.is_plain() {
-                true => [b"\"", comment.as_str().as_bytes(), b"\""].map(|part| text.extend_from_slice(part)),
-                false => [quoted(comment.as_str()).as_bytes(), b"", b""].map(|part| text.extend_from_slice(part)),
-            };
+                true => {
+                    [b"\"", comment.as_str().as_bytes(), b"\""].iter().for_each(|part| text.extend_from_slice(part))
+                }
+                false => text.extend_from_slice(quoted(comment.as_str()).as_bytes()),
+            }
         }
         self.buffer.extend_from_slice(text);
     }

@@ -9,6 +9,7 @@ use crate::statement::balance::Protocol;
 use super::dump::{
     Bits, Data, Element, Elements, Expr, Field, Kind, Nat, Operand, Operator, Rule, Statement, Value, Verdict,
 };
+use super::text::joined;
 
 impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -235,19 +236,4 @@ fn element(f: &mut Formatter<'_>, element: &Element, key: &[Kind]) -> fmt::Resul
         Data::Verdict(verdict) => write!(f, " : {verdict}"),
         Data::Other(text) => write!(f, " : {text}"),
     }
-}
-
-fn joined<T>(
-    f: &mut Formatter<'_>,
-    separator: &str,
-    list: &[T],
-    mut item: impl FnMut(&mut Formatter<'_>, &T) -> fmt::Result,
-) -> fmt::Result {
-    for (index, one) in list.iter().enumerate() {
-        if index > 0 {
-            f.write_str(separator)?;
-        }
-        item(f, one)?;
-    }
-    Ok(())
 }

@@ -68,7 +68,7 @@ fn head(f: &mut String, ruleset: &Ruleset) -> fmt::Result {
 
 fn map_head(f: &mut String, map: &VerdictMap) -> fmt::Result {
     write!(f, "\tmap {} {{\n\t\ttype ", map.name)?;
-    separated_by(f, " . ", &map.key, |f, field| f.write_str(data_type(*field)))?;
+    joined(f, " . ", &map.key, |f, field| f.write_str(data_type(*field)))?;
     f.write_str(" : verdict\n")?;
     if map.interval {
         f.write_str("\t\tflags interval\n")?;
@@ -93,7 +93,7 @@ pub fn data_type(field: Field) -> &'static str {
 
 fn element(f: &mut String, element: &Element) -> fmt::Result {
     f.write_str("\t\t\t")?;
-    separated_by(f, " . ", &element.key, value)?;
+    joined(f, " . ", &element.key, value)?;
     comment(f, element.comment.as_ref());
     f.write_str(" : ")?;
     verdict(f, &element.verdict)?;
@@ -118,7 +118,7 @@ fn chain(f: &mut String, chain: &Chain) -> fmt::Result {
 
 fn rule(f: &mut String, rule: &Rule) -> fmt::Result {
     f.write_str("\t\t")?;
-    separated_by(f, " ", &rule.statements, statement)?;
+    joined(f, " ", &rule.statements, statement)?;
     comment(f, rule.comment.as_ref());
     f.write_char('\n')
 }
@@ -142,7 +142,7 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
             }
         }
         Statement::Lookup { key, map } => {
-            separated_by(f, " . ", key, |f, one| field(f, *one))?;
+            joined(f, " . ", key, |f, one| field(f, *one))?;
             write!(f, " vmap @{map}")
         }
         Statement::Branch(choice) => choose(f, choice, "vmap", verdict),
@@ -315,7 +315,7 @@ fn ip(family: Family) -> &'static str {
 fn braced<T>(f: &mut String, list: &[T], mut item: impl FnMut(&mut String, &T) -> fmt::Result) -> fmt::Result {
     if list.len() <= INLINE {
         f.write_str("{ ")?;
-        separated_by(f, ", ", list, item)?;
+        joined(f, ", ", list, item)?;
         return f.write_str(" }");
     }
     f.write_str("{\n")?;
@@ -327,17 +327,18 @@ fn braced<T>(f: &mut String, list: &[T], mut item: impl FnMut(&mut String, &T) -
     f.write_str("\t\t}")
 }
 
-fn separated_by<T>(
-    f: &mut String,
+/// A list with something between its parts.
+pub(super) fn joined<W: fmt::Write, T>(
+    to: &mut W,
     separator: &str,
     list: &[T],
-    mut item: impl FnMut(&mut String, &T) -> fmt::Result,
+    mut item: impl FnMut(&mut W, &T) -> fmt::Result,
 ) -> fmt::Result {
     for (index, one) in list.iter().enumerate() {
         if index > 0 {
-            f.write_str(separator)?;
+            to.write_str(separator)?;
         }
-        item(f, one)?;
+        item(to, one)?;
     }
     Ok(())
 }

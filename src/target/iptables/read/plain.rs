@@ -78,23 +78,7 @@ pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
     let mut words = Words { line, at: command };
     words.expect("-A")?;
     let chain = words.next().filter(|chain| !chain.starts_with('-') && *chain != "!")?;
-    let mut found = Plain {
-        chain,
-        rule: Rule {
-            line: number,
-            text: line,
-            family,
-            source: None,
-            destination: None,
-            input: None,
-            output: None,
-            protocol: None,
-            matches: Vec::new(),
-            comment: None,
-            target: Target::Next,
-        },
-        aim: None,
-    };
+    let mut found = Plain { chain, rule: Rule::new(number, line, family), aim: None };
     let rule = &mut found.rule;
     while !words.is_over() {
         let start = words.at;

@@ -94,19 +94,7 @@ pub fn rule<'t>(
     family: Option<Family>,
     number: u32,
 ) -> Result<Draft<'t>, String> {
-    let rule = Rule {
-        line: number,
-        text: line,
-        family,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        protocol: None,
-        matches: Vec::new(),
-        comment: None,
-        target: Target::Next,
-    };
+    let rule = Rule::new(number, line, family);
     let mut reader = Reader {
         line,
         tokens,
