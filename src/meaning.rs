@@ -79,7 +79,7 @@ pub fn of_service(service: &Service, connection: &Connection, hash6: Hash6) -> O
     }
     match service.body(Family::of(connection.destination))? {
         Body::Closed => certain(otherwise.map_or(Action::Pass, kept_out)),
-        Body::Drained => certain(Action::Reject),
+        Body::Drained(_) => certain(Action::Reject),
         Body::Balance(group) => Some(collect(group, pick(service, group, connection, hash6), connection.port)),
     }
 }

@@ -95,7 +95,7 @@ const IPV6_HASH: &str = "    the targets hash IPv6 clients in two ways: each kee
 fn picks(service: &Service) -> bool {
     let several = |family: &Family| match service.body(*family) {
         Some(Body::Balance(group)) => group.members.len() > 1,
-        Some(Body::Closed | Body::Drained) | None => false,
+        Some(Body::Closed | Body::Drained(_)) | None => false,
     };
     Family::ALL.iter().any(several)
 }
@@ -129,7 +129,7 @@ fn text(look: &Look, config: &Config, service: &Service, form: Form) -> String {
         let (name, by) = (family.name(), algorithm(service));
         match body {
             Body::Closed => text.push_str(&format!("  {name}: no backend, every client is kept out\n")),
-            Body::Drained => text.push_str(&format!("  {name}: drained, new connections are rejected\n")),
+            Body::Drained(_) => text.push_str(&format!("  {name}: drained, new connections are rejected\n")),
             Body::Balance(group) => {
                 text.push_str(&format!("  {name}, {by}\n"));
                 let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)) && group.backends.len() > 1;
@@ -313,7 +313,7 @@ fn json(config: &Config, service: &Service, form: Form) -> JsonService {
         };
         let (state, explained) = match service.body(family)? {
             Body::Closed => ("closed", None),
-            Body::Drained => ("drained", None),
+            Body::Drained(_) => ("drained", None),
             Body::Balance(group) => ("balance", explain(group, service.algorithm, form)),
         };
         let explained = explained.unwrap_or(Explained { lines: Vec::new(), slots: None });

@@ -147,7 +147,7 @@ fn fate(service: &Service, clients: IpNet, hash: SourceHash, hash6: Hash6) -> Fa
     let certain = |action| Fate { outcomes: vec![(action, None, share(1, 1))], bucket: None, counted: true };
     let group = match service.body(family) {
         Some(Body::Balance(group)) => group,
-        Some(Body::Drained) => return certain("reject"),
+        Some(Body::Drained(_)) => return certain("reject"),
         Some(Body::Closed) => return certain(kept_out(service)),
         None => return certain("pass"),
     };

@@ -50,7 +50,7 @@ pub struct Listener {
 pub fn takes_part(service: &Service, family: Family, hook: Hook) -> bool {
     let closed_to_all = service.from.as_ref().is_some_and(|from| from.otherwise.is_none() && from.allows_none(family));
     let present = match service.body(family) {
-        Some(Body::Closed | Body::Drained | Body::Balance(_)) => true,
+        Some(Body::Closed | Body::Drained(_) | Body::Balance(_)) => true,
         None => false,
     };
     present && !closed_to_all && (hook == Hook::Prerouting || service.output)

@@ -2,6 +2,7 @@
 
 pub mod deal;
 pub mod hash;
+pub mod options;
 pub mod share;
 
 use std::net::IpAddr;
@@ -134,8 +135,8 @@ pub struct Service {
     pub algorithm: Algorithm,
     /// Nothing but `:port` backends together with `output`: 127.0.0.0/8 and ::1 belong to `local` and `*`.
     pub loopback: bool,
-    /// Options that are checked, and that no target can do yet.
-    pub pending: Vec<PendingOption>,
+    /// What else the service does with its connections.
+    pub options: options::Options,
     pub(crate) bodies: PerFamily<Option<Body>>,
 }
 
@@ -152,13 +153,6 @@ impl Service {
             Destination::Prefix(net) => Family::of_net(*net) == family,
         })
     }
-}
-
-/// An option that was checked and cannot be lowered yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingOption {
-    pub keyword: &'static str,
-    pub loc: Loc,
 }
 
 /// One destination of a listener.
@@ -250,9 +244,20 @@ pub enum Algorithm {
 pub enum Body {
     /// The family has no backend, but `from … else` makes the statement total: every client is kept out.
     Closed,
-    /// The family has backends, all of weight 0: new connections are rejected.
-    Drained,
+    /// The family has these backends, all of weight 0: new connections are rejected, the old ones go on.
+    Drained(Vec<Backend>),
     Balance(Group),
+}
+
+impl Body {
+    /// Every backend in source order, those without a share included.
+    pub fn backends(&self) -> &[Backend] {
+        match self {
+            Body::Closed => &[],
+            Body::Drained(backends) => backends,
+            Body::Balance(group) => &group.backends,
+        }
+    }
 }
 
 /// The backends of a service in one family.

@@ -15,6 +15,25 @@ pub enum Unit {
     Hour,
 }
 
+impl Unit {
+    pub fn seconds(self) -> u64 {
+        match self {
+            Unit::Second => 1,
+            Unit::Minute => 60,
+            Unit::Hour => 3_600,
+        }
+    }
+
+    /// As in a `.lb` file, and in both targets.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Second => "second",
+            Unit::Minute => "minute",
+            Unit::Hour => "hour",
+        }
+    }
+}
+
 /// At most so many new connections in a unit of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -62,12 +81,7 @@ pub fn parse(i: In<'_>) -> Parsed<'_, Limit> {
 
 impl Limit {
     pub fn format(&self, p: &mut Printer<'_>) {
-        let unit = match self.unit {
-            Unit::Second => "second",
-            Unit::Minute => "minute",
-            Unit::Hour => "hour",
-        };
-        p.words(&format!(" {}/{unit}", self.rate.value));
+        p.words(&format!(" {}/{}", self.rate.value, self.unit.name()));
         if let Some(burst) = self.burst {
             p.words(&format!(" burst {}", burst.value));
         }

@@ -5,7 +5,7 @@ use crate::source::Span;
 use crate::syntax::{In, Parsed, SyntaxError, blank0, string};
 
 /// The longest prefix in bytes: xt_LOG cuts a longer one in silence.
-const MAX_PREFIX_BYTES: u32 = 29;
+pub const MAX_PREFIX_BYTES: u32 = 29;
 
 /// `log = "log" [ PREFIX ]`
 pub fn parse(i: In<'_>) -> Parsed<'_, Option<Span>> {

@@ -134,7 +134,7 @@ impl Context<'_> {
         }
         Ok(Some(match members.iter().any(|member| member.weight > 0) {
             true => Body::Balance(Group { backends: growth.backends, members, buckets: Vec::new() }),
-            false => Body::Drained,
+            false => Body::Drained(growth.backends),
         }))
     }
 

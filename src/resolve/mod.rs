@@ -2,6 +2,7 @@
 //!
 //! Every phase goes on after an error, so that one run reports them all.
 
+mod effects;
 mod errors;
 mod expand;
 mod listeners;
@@ -22,6 +23,7 @@ use crate::statement::Statement;
 
 use ipnet::IpNet;
 
+use effects::Declared;
 use errors::Errors;
 pub use errors::sort;
 use names::{Declaration, Names};
@@ -51,6 +53,10 @@ struct Context<'a> {
     /// The prefixes of the nets that were asked for.
     nets: HashMap<&'a str, Vec<IpNet>>,
     weights: HashMap<&'a str, u16>,
+    /// Every `net`, once anyone asked which of them hold an address.
+    declared: Option<Declared>,
+    /// Prefixes of clients near a backend so far.
+    near: usize,
     errors: Errors,
     /// Backends of all services so far.
     backends: u64,
@@ -96,6 +102,8 @@ pub fn resolve(program: &Program) -> Result<Config, Vec<Diagnostic>> {
         shapes: HashMap::new(),
         nets: HashMap::new(),
         weights,
+        declared: None,
+        near: 0,
         errors,
         backends: 0,
         compared: 0,

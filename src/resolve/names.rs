@@ -99,6 +99,11 @@ impl<'a> Names<'a> {
         all
     }
 
+    /// The names of the nets, sorted.
+    pub fn nets(&self) -> Vec<&'a str> {
+        self.of_kind(|declaration| matches!(declaration, Declaration::Net(..)))
+    }
+
     pub fn len(&self) -> usize {
         self.declared.len()
     }

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::ir::hash::{Levels, SourceHash};
-use crate::ir::{Algorithm, Family, From, Interface, On, PendingOption, PerFamily};
+use crate::ir::{Algorithm, Family, From, Interface, On, PerFamily};
 use crate::option::by::By;
 use crate::option::{BalanceOption, Kind, from, on};
 use crate::source::{Loc, SourceId};
@@ -183,21 +183,4 @@ pub fn resolve_on(context: &Context<'_>, source: SourceId, on: &on::On) -> Optio
     interfaces.dedup();
     let all = interfaces.contains(&Interface::Prefix(String::new()));
     (!all).then_some(On { not: on.not, interfaces })
-}
-
-/// The options that no target can do yet.
-pub fn pending(options: &[Chosen<'_>]) -> Vec<PendingOption> {
-    let is_pending = |kind: &Kind| match kind {
-        Kind::As(_) | Kind::By(_) | Kind::From(_) | Kind::On(_) | Kind::Output => false,
-        Kind::Sticky(_)
-        | Kind::Masquerade { .. }
-        | Kind::Snat(_)
-        | Kind::Accept
-        | Kind::Limit(_)
-        | Kind::MaxConnections(_)
-        | Kind::Counter
-        | Kind::Log(_) => true,
-    };
-    let kept = options.iter().filter(|chosen| is_pending(&chosen.option.kind));
-    kept.map(|chosen| PendingOption { keyword: chosen.option.kind.keyword(), loc: chosen.loc() }).collect()
 }

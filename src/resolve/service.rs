@@ -12,9 +12,10 @@ use crate::statement::balance::{Balance, Protocol};
 use crate::statement::listen;
 use crate::statement::net::NetItem;
 
+use super::effects::effects;
 use super::expand::Listener;
 use super::listeners::show;
-use super::options::{algorithm, choose, pending, resolve_from, resolve_on};
+use super::options::{algorithm, choose, resolve_from, resolve_on};
 use super::weights::finish;
 use super::{Chosen, Context};
 
@@ -75,13 +76,15 @@ pub fn resolve<'a>(
         return None;
     }
     let redirects_only = shape.server.is_none();
-    let pending = pending(&options);
+    let name_text = name
+        .map_or_else(|| automatic_name(context, source, balance), |loc| context.program.sources.text(loc).to_owned());
+    let options = effects(context, &name_text, &options, &bodies);
+    if context.errors.pushed() > before {
+        return None;
+    }
     let line = context.program.sources.get(source).line(span.start) as u32;
     let service = Service {
-        name: name.map_or_else(
-            || automatic_name(context, source, balance),
-            |loc| context.program.sources.text(loc).to_owned(),
-        ),
+        name: name_text,
         origin: Origin { file: source.0, line },
         loc: at(source, span),
         backends_loc: at(source, balance.backends.span),
@@ -93,7 +96,7 @@ pub fn resolve<'a>(
         output,
         algorithm,
         loopback: output && redirects_only,
-        pending,
+        options,
         bodies,
     };
     Some((service, name))

@@ -12,7 +12,7 @@ fn outcome(service: &Service, family: Family) -> String {
     match service.body(family) {
         None => "none".to_owned(),
         Some(Body::Closed) => "closed".to_owned(),
-        Some(Body::Drained) => "drained".to_owned(),
+        Some(Body::Drained(_)) => "drained".to_owned(),
         Some(Body::Balance(group)) => {
             let shares = shares(&group.members, group.backends.len());
             let pairs = group.backends.iter().zip(shares).filter(|(_, share)| !share.is_zero());

@@ -28,7 +28,7 @@ pub fn finish(
     for family in Family::ALL {
         let group = match bodies.get_mut(family) {
             Some(Body::Balance(group)) => group,
-            Some(Body::Drained | Body::Closed) | None => continue,
+            Some(Body::Drained(_) | Body::Closed) | None => continue,
         };
         let problem = match algorithm {
             Algorithm::Random => None,

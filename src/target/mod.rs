@@ -40,19 +40,23 @@ impl Instance {
     }
 }
 
-/// LB019 for every option that is checked and that no target can do yet.
+/// LB019 for every option that the target cannot do yet.
 fn pending(config: &Config, target: &str) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
-    for option in config.services().iter().flat_map(|service| &service.pending) {
-        errors.push(
-            Diagnostic::error(
-                Code::UnsupportedOnTarget,
-                option.loc,
-                format!("the {target} target cannot do `{}` in this version of lbc", option.keyword),
-            )
-            .here("not lowered yet")
-            .help("leave it out; `lbc check` accepts it, because the language has it"),
-        );
+    for service in config.services() {
+        const PENDING: [&str; 8] =
+            ["sticky", "masquerade", "snat", "accept", "limit", "max-connections", "counter", "log"];
+        for (keyword, loc) in service.options.places.iter().filter(|(keyword, _)| PENDING.contains(keyword)) {
+            errors.push(
+                Diagnostic::error(
+                    Code::UnsupportedOnTarget,
+                    *loc,
+                    format!("the {target} target cannot do `{keyword}` in this version of lbc"),
+                )
+                .here("not lowered yet")
+                .help("leave it out; `lbc check` accepts it, because the language has it"),
+            );
+        }
     }
     errors
 }

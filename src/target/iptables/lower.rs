@@ -11,7 +11,7 @@ use crate::endpoint::PortRange;
 use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Interface as Named, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
-use crate::target::{Options, pending};
+use crate::target::Options;
 
 use super::model::{
     Chain, ChainId, Comment, CommentId, DestinationType, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
@@ -25,7 +25,7 @@ const MULTIPORT: usize = 15;
 
 /// Lowers a program. The error is everything that iptables cannot do of it.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
-    let mut errors = pending(config, "iptables");
+    let mut errors = crate::target::pending(config, "iptables");
     // Only programs that keep anyone out need to be looked through.
     let sinks = if config.services().iter().any(needs_sinks) { free_ports(config) } else { [9, 10] };
     errors.extend(sinks_in_the_way(config, sinks));
@@ -55,7 +55,7 @@ fn forwards(config: &Config) -> bool {
     config.services().iter().any(|service| {
         Family::ALL.into_iter().any(|family| match service.body(family) {
             Some(Body::Balance(group)) => group.backends.iter().any(|b| matches!(b, Backend::Server(..))),
-            Some(Body::Closed | Body::Drained) | None => false,
+            Some(Body::Closed | Body::Drained(_)) | None => false,
         })
     })
 }
@@ -206,7 +206,7 @@ impl<'a> Lowering<'a> {
         let sink = match (body, from) {
             (Body::Closed, _) => Some(service.from.as_ref().and_then(|from| from.otherwise)?),
             (_, Some(from)) if from.allows_none(family) => Some(from.otherwise?),
-            (Body::Drained, _) => Some(Else::Reject),
+            (Body::Drained(_), _) => Some(Else::Reject),
             (Body::Balance(_), _) => None,
         };
         let all_kept_out = matches!(body, Body::Closed) || from.is_some_and(|from| from.allows_none(family));
@@ -227,7 +227,7 @@ impl<'a> Lowering<'a> {
                     Target::Goto(chain)
                 }
             },
-            (None, Body::Closed | Body::Drained) => unreachable!("both have a sink"),
+            (None, Body::Closed | Body::Drained(_)) => unreachable!("both have a sink"),
         };
         let plain = excluded.is_empty() && tests.is_empty() && gate.is_none();
         let target = match (gate, end) {
@@ -493,7 +493,7 @@ fn kept_out(service: &Service, family: Family) -> BTreeSet<Else> {
         reasons.insert(otherwise);
     }
     let reached = !from.is_some_and(|from| from.allows_none(family));
-    if *body == Body::Drained && reached {
+    if matches!(body, Body::Drained(_)) && reached {
         reasons.insert(Else::Reject);
     }
     reasons

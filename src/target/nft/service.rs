@@ -39,10 +39,10 @@ pub fn shortcut(service: &Service, family: Family) -> Option<Shortcut> {
     let none_out = from.is_none_or(|from| from.allows_all(family));
     match (service.body(family), otherwise) {
         (Some(Body::Closed), Some(otherwise)) => Some(Shortcut::of(otherwise)),
-        (Some(Body::Drained | Body::Balance(_)), Some(otherwise)) if all_out => Some(Shortcut::of(otherwise)),
-        (Some(Body::Drained), Some(Else::Reject) | None) => Some(Shortcut::Refuse),
-        (Some(Body::Drained), Some(Else::Drop)) if none_out => Some(Shortcut::Refuse),
-        (Some(Body::Drained | Body::Balance(_) | Body::Closed) | None, _) => None,
+        (Some(Body::Drained(_) | Body::Balance(_)), Some(otherwise)) if all_out => Some(Shortcut::of(otherwise)),
+        (Some(Body::Drained(_)), Some(Else::Reject) | None) => Some(Shortcut::Refuse),
+        (Some(Body::Drained(_)), Some(Else::Drop)) if none_out => Some(Shortcut::Refuse),
+        (Some(Body::Drained(_) | Body::Balance(_) | Body::Closed) | None, _) => None,
     }
 }
 
@@ -110,7 +110,7 @@ impl<'a> Maker<'a> {
                 let statements = self.balance(group)?;
                 rules.push(self.rule(statements));
             }
-            Some(Body::Drained) => {
+            Some(Body::Drained(_)) => {
                 refuses = true;
                 rules.push(self.rule(vec![goto(self.refuse.clone())]));
             }
