@@ -1,0 +1,425 @@
+//! Whose a translated connection is: what rules behind the translation can still ask of it.
+//!
+//! There, a connection shows its original destination and port, its client and its backend. It shows neither the
+//! interface that it came in by, nor whether its destination was one of this machine's addresses, nor the hook that
+//! translated it. [`claims`] is the program in those terms: in source order, the first claim that holds says whose the
+//! connection is. Where that would not be true, the error says so.
+
+use std::net::IpAddr;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use ipnet::IpNet;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::endpoint::PortRange;
+use crate::ir::options::{Near, SourceNat};
+use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Service};
+use crate::statement::balance::Protocol;
+
+use super::{Hook, takes_part};
+
+/// What is to be done to connections behind the translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// `masquerade`, `masquerade hairpin`, `snat`: to new connections on their way out.
+    SourceNat,
+    /// `accept`: to every packet that is forwarded, those of drained backends too.
+    Accept,
+}
+
+/// A description of connections of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim<'c> {
+    /// Index into the config's services. One without the effect stands here to keep its connections from others.
+    pub service: u32,
+    pub protocol: Protocol,
+    /// Of the connection as the client opened it; `None` is any.
+    pub destination: Option<IpNet>,
+    /// As the client opened it.
+    pub ports: PortRange,
+    pub clients: Clients<'c>,
+    /// One of these; `None` where any will do.
+    pub backends: Option<Vec<Endpoint>>,
+}
+
+/// The clients of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients<'c> {
+    All,
+    /// At least one.
+    In(&'c [IpNet]),
+    /// At least one.
+    NotIn(&'c [IpNet]),
+}
+
+/// A server, and its ports that connections of the claim go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub ports: PortRange,
+}
+
+/// The claims of a family, in source order; empty where no service has the effect.
+///
+/// The error is LB019 for services that cannot be told apart, naming the target.
+pub fn claims<'c>(
+    config: &'c Config,
+    family: Family,
+    effect: Effect,
+    target: &str,
+) -> Result<Vec<Claim<'c>>, Vec<Diagnostic>> {
+    let parties: Vec<Party<'c>> = (0u32..)
+        .zip(config.services())
+        .filter_map(|(index, service)| Party::of(index, service, family, effect))
+        .collect();
+    let Some(first) = parties.first() else { return Ok(Vec::new()) };
+    let alike = parties.iter().all(|party| party.done == first.done);
+    if alike && first.done == Done::Nothing {
+        return Ok(Vec::new());
+    }
+    let mut by_backend = vec![false; parties.len()];
+    let mut wanted: Vec<bool> = parties.iter().map(|party| party.done != Done::Nothing).collect();
+    let mut errors = Vec::new();
+    if !alike {
+        for (earlier, later) in rivals(&parties, family) {
+            let (one, other) = (&parties[earlier as usize], &parties[later as usize]);
+            if one.done == other.done {
+                continue;
+            }
+            wanted[earlier as usize] = true;
+            if one.is_sure(other, family) {
+                continue;
+            }
+            match one.common(other) {
+                Some(address) => errors.push(one.cannot_tell(other, address, effect, target)),
+                None => {
+                    by_backend[earlier as usize] = true;
+                    by_backend[later as usize] = true;
+                }
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut list = Vec::new();
+    for (index, party) in parties.iter().enumerate().filter(|(index, _)| wanted[*index]) {
+        party.claims(family, by_backend[index], &mut list);
+    }
+    Ok(list)
+}
+
+/// What an effect does to the connections of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done<'c> {
+    Nothing,
+    /// To each the same, with this address where there is one.
+    All(Option<IpAddr>),
+    Near(&'c [Near]),
+}
+
+impl Done<'_> {
+    /// To connections that go to one backend.
+    fn at(&self, backend: IpAddr) -> (Option<IpAddr>, &[IpNet]) {
+        const ALL: &[IpNet] = &[];
+        match self {
+            Done::Nothing => (Some(backend), ALL),
+            Done::All(address) => (*address, ALL),
+            Done::Near(near) => match near.binary_search_by_key(&backend, |near| near.backend) {
+                Ok(place) => (None, &near[place].clients),
+                Err(_) => (Some(backend), ALL),
+            },
+        }
+    }
+}
+
+/// A service whose connections get behind the translation.
+struct Party<'c> {
+    index: u32,
+    service: &'c Service,
+    body: &'c Body,
+    done: Done<'c>,
+}
+
+impl<'c> Party<'c> {
+    fn of(index: u32, service: &'c Service, family: Family, effect: Effect) -> Option<Party<'c>> {
+        let body = service.body(family)?;
+        let goes_out = body.backends().iter().any(|backend| matches!(backend, Backend::Server(..)));
+        let done = match effect {
+            Effect::Accept if service.options.accept => Done::All(None),
+            Effect::Accept => Done::Nothing,
+            Effect::SourceNat if !matches!(body, Body::Balance(_)) => return None,
+            Effect::SourceNat => match &service.options.source_nat {
+                SourceNat::Kept => Done::Nothing,
+                SourceNat::Masquerade => Done::All(None),
+                SourceNat::Hairpin(near) => Done::Near(near.get(family)),
+                SourceNat::Address(address) => match *address.get(family) {
+                    Some(address) => Done::All(Some(address)),
+                    None => Done::Nothing,
+                },
+            },
+        };
+        (goes_out && takes_part(service, family, Hook::Prerouting)).then_some(Party { index, service, body, done })
+    }
+
+    fn from(&self, family: Family) -> Option<&'c From> {
+        // Those that `else` keeps out never get here.
+        self.service.from.as_ref().filter(|from| from.otherwise.is_none() && !from.allows_all(family))
+    }
+
+    /// Whether no connection of a later service looks like one of this one.
+    fn is_sure(&self, later: &Party<'_>, family: Family) -> bool {
+        let broad = self.service.destinations(family).any(|one| !matches!(one, Destination::Prefix(_)));
+        !broad && self.service.on.is_none() && (self.service.output || !later.service.output)
+    }
+
+    /// A backend of both to which they do different things.
+    fn common(&self, other: &Party<'_>) -> Option<IpAddr> {
+        let own: HashSet<IpAddr> = self.addresses().collect();
+        other.addresses().find(|address| own.contains(address) && self.done.at(*address) != other.done.at(*address))
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.body.backends().iter().filter_map(|backend| match backend {
+            Backend::Server(address, _) => Some(*address),
+            Backend::Local(_) => None,
+        })
+    }
+
+    fn cannot_tell(&self, other: &Party<'_>, address: IpAddr, effect: Effect, target: &str) -> Diagnostic {
+        let keyword = |service: &Service| {
+            let all: &[&str] = match effect {
+                Effect::SourceNat => &["masquerade", "snat"],
+                Effect::Accept => &["accept"],
+            };
+            all.iter().find_map(|keyword| service.options.place(keyword))
+        };
+        let (place, label, text) = match (keyword(other.service), keyword(self.service)) {
+            (Some(place), _) => (place, self.service.loc, "connections of this service look the same"),
+            (None, place) => (
+                place.unwrap_or(self.service.loc),
+                other.service.loc,
+                "connections of this service look the same, and it says otherwise",
+            ),
+        };
+        Diagnostic::error(
+            Code::UnsupportedOnTarget,
+            place,
+            format!(
+                "the {target} target cannot tell connections of `{}` and `{}` to {address} apart once they are translated",
+                self.service.name, other.service.name
+            ),
+        )
+        .here("for connections of one of the two alone")
+        .label(label, text)
+        .help(
+            "behind the translation neither `on`, nor `output`, nor `local` against an address can be asked: give both \
+             services the same option, backends of their own, or listeners that do not overlap",
+        )
+    }
+
+    fn claims(&self, family: Family, by_backend: bool, list: &mut Vec<Claim<'c>>) {
+        let clients = match self.from(family) {
+            None => Clients::All,
+            Some(from) if from.not => Clients::NotIn(from.nets.get(family)),
+            Some(from) => Clients::In(from.nets.get(family)),
+        };
+        for &protocol in &self.service.protocols {
+            for destination in self.service.destinations(family) {
+                let destination = match destination {
+                    Destination::Prefix(net) if net.prefix_len() > 0 => Some(net),
+                    Destination::Prefix(_) | Destination::Local | Destination::Any => None,
+                };
+                for &ports in &self.service.ports {
+                    let backends = (by_backend || destination.is_none()).then(|| self.endpoints(ports));
+                    list.push(Claim { service: self.index, protocol, destination, ports, clients, backends });
+                }
+            }
+        }
+    }
+
+    /// The backends as connections to these ports reach them; ascending, without repetition.
+    fn endpoints(&self, ports: PortRange) -> Vec<Endpoint> {
+        let all = self.body.backends().iter().filter_map(|backend| match backend {
+            Backend::Server(address, to) => Some(Endpoint { address: *address, ports: reached(*to, ports) }),
+            Backend::Local(_) => None,
+        });
+        let mut all: Vec<Endpoint> = all.collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// The ports of a backend that connections to `ports` reach.
+fn reached(to: BackendPort, ports: PortRange) -> PortRange {
+    PortRange::new(to.apply(ports.first()), to.apply(ports.last())).expect("a backend's ports ascend as the listener's")
+}
+
+/// Pairs of parties with a connection that either could have, the earlier first.
+fn rivals(parties: &[Party<'_>], family: Family) -> Vec<(u32, u32)> {
+    #[derive(Default)]
+    struct Port {
+        hosts: HashMap<IpAddr, Vec<u32>>,
+        broad: Vec<u32>,
+    }
+    let mut ports: HashMap<(Protocol, u16), Port> = HashMap::new();
+    let mut ranges: Vec<u32> = Vec::new();
+    let mut found = Vec::new();
+    for (later, party) in (0u32..).zip(parties) {
+        let mut seen = HashSet::new();
+        let mut meet = |earlier: u32| {
+            if seen.insert(earlier) && parties[earlier as usize].meets(party, family) {
+                found.push((earlier, later));
+            }
+        };
+        let is_single = party.service.ports.iter().all(|ports| ports.is_single());
+        if !is_single {
+            (0..later).for_each(meet);
+            ranges.push(later);
+            continue;
+        }
+        ranges.iter().copied().for_each(&mut meet);
+        for &protocol in &party.service.protocols {
+            for port in &party.service.ports {
+                let port = ports.entry((protocol, port.first())).or_default();
+                for destination in party.service.destinations(family) {
+                    let host = match destination {
+                        Destination::Prefix(net) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
+                        Destination::Prefix(_) | Destination::Local | Destination::Any => None,
+                    };
+                    port.broad.iter().copied().for_each(&mut meet);
+                    match host {
+                        Some(host) => {
+                            let same = port.hosts.entry(host).or_default();
+                            same.iter().copied().filter(|one| *one != later).for_each(&mut meet);
+                            same.push(later);
+                        }
+                        None => {
+                            port.hosts.values().flatten().copied().filter(|one| *one != later).for_each(&mut meet);
+                            port.broad.push(later);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+impl Party<'_> {
+    /// Whether a connection could be one of either, as far as can be asked behind the translation.
+    fn meets(&self, other: &Party<'_>, family: Family) -> bool {
+        if self.index == other.index {
+            return false;
+        }
+        let (one, two) = (self.service, other.service);
+        let overlap = |one: &PortRange, two: &PortRange| one.first() <= two.last() && two.first() <= one.last();
+        let touch = |one: &IpNet, two: &IpNet| one.contains(two) || two.contains(one);
+        let same_place = |one: Destination, two: Destination| match (one, two) {
+            (Destination::Prefix(one), Destination::Prefix(two)) => touch(&one, &two),
+            _ => true,
+        };
+        let apart = |one: &From, two: &From| {
+            let (one_nets, two_nets) = (one.nets.get(family), two.nets.get(family));
+            match (one.not, two.not) {
+                (false, false) => !one_nets.iter().any(|net| two_nets.iter().any(|other| touch(net, other))),
+                (true, false) => two_nets.iter().all(|net| one_nets.iter().any(|kept| kept.contains(net))),
+                (false, true) => one_nets.iter().all(|net| two_nets.iter().any(|kept| kept.contains(net))),
+                (true, true) => false,
+            }
+        };
+        one.protocols.iter().any(|protocol| two.protocols.contains(protocol))
+            && one.ports.iter().any(|ports| two.ports.iter().any(|other| overlap(ports, other)))
+            && one.destinations(family).any(|place| two.destinations(family).any(|other| same_place(place, other)))
+            && !matches!((self.from(family), other.from(family)), (Some(one), Some(two)) if apart(one, two))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::config;
+
+    /// A claim a line, or the errors' messages.
+    fn show(text: &str, effect: Effect) -> Vec<String> {
+        let config = config(text);
+        match claims(&config, Family::V4, effect, "test") {
+            Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
+            Ok(claims) => {
+                let line = |claim: &Claim<'_>| {
+                    let mut line =
+                        format!("{} {}", config.services()[claim.service as usize].name, claim.protocol.name());
+                    line.push_str(&claim.destination.map_or(" any".to_owned(), |net| format!(" {net}")));
+                    line.push_str(&format!(":{}", claim.ports));
+                    match claim.clients {
+                        Clients::All => {}
+                        Clients::In(nets) => line.push_str(&format!(" in {nets:?}")),
+                        Clients::NotIn(nets) => line.push_str(&format!(" not in {nets:?}")),
+                    }
+                    for backend in claim.backends.iter().flatten() {
+                        line.push_str(&format!(" {}:{}", backend.address, backend.ports));
+                    }
+                    line
+                };
+                claims.iter().map(line).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_says_whose_a_connection_is_and_other_listeners_need_their_backends() {
+        let text = "balance tcp 192.0.2.1:80 as a masquerade -> 10.0.0.1:8080\n\
+                    balance tcp,udp 53,8000-8002 as b snat 192.0.2.9 -> 10.0.0.1, 10.0.0.2\n\
+                    balance tcp 192.0.2.2:80 as c -> 10.0.0.1:8080";
+        assert_eq!(
+            show(text, Effect::SourceNat),
+            [
+                "a tcp 192.0.2.1/32:80",
+                "b tcp any:53 10.0.0.1:53 10.0.0.2:53",
+                "b tcp any:8000-8002 10.0.0.1:8000-8002 10.0.0.2:8000-8002",
+                "b udp any:53 10.0.0.1:53 10.0.0.2:53",
+                "b udp any:8000-8002 10.0.0.1:8000-8002 10.0.0.2:8000-8002",
+            ]
+        );
+        assert_eq!(show(text, Effect::Accept), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn who_comes_first_keeps_its_connections() {
+        let text = "balance tcp 192.0.2.1:80 as one from 10.9.0.0/16 -> 10.0.0.1:8080\n\
+                    balance tcp 192.0.2.0/24:80 as two masquerade -> 10.0.0.1:8080";
+        assert_eq!(
+            show(text, Effect::SourceNat),
+            ["one tcp 192.0.2.1/32:80 in [10.9.0.0/16]", "two tcp 192.0.2.0/24:80"]
+        );
+    }
+
+    #[test]
+    fn what_only_the_interface_tells_apart_needs_other_backends() {
+        let text = "balance tcp 192.0.2.1:80 as a on eth0 masquerade -> 10.0.0.1:8080\n\
+                    balance tcp 192.0.2.1:80 as b -> BACKEND";
+        let told = show(&text.replace("BACKEND", "10.0.0.2:8080"), Effect::SourceNat);
+        assert_eq!(told, ["a tcp 192.0.2.1/32:80 10.0.0.1:8080"]);
+        let same = show(&text.replace("BACKEND", "10.0.0.1:8080, 10.0.0.2:8080"), Effect::SourceNat);
+        assert_eq!(same.len(), 1);
+        assert!(same[0].contains("cannot tell connections of `a` and `b` to 10.0.0.1 apart"), "{same:?}");
+    }
+
+    #[test]
+    fn a_drained_service_still_accepts_what_it_has() {
+        let text = "balance tcp 80 as a accept -> 10.0.0.1:8080 weight 0";
+        assert_eq!(show(text, Effect::Accept), ["a tcp any:80 10.0.0.1:8080"]);
+        assert_eq!(show(&text.replace("accept", "masquerade"), Effect::SourceNat), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn hairpins_that_agree_on_a_shared_backend_can_share_it() {
+        let text = "balance tcp 80 as a on eth0 masquerade hairpin -> 10.0.0.1:8080, 10.0.0.2:8080\n\
+                    balance tcp 80 as b masquerade hairpin -> 10.0.0.1:8080, 10.0.0.3:8080";
+        assert_eq!(
+            show(text, Effect::SourceNat),
+            ["a tcp any:80 10.0.0.1:8080 10.0.0.2:8080", "b tcp any:80 10.0.0.1:8080 10.0.0.3:8080"]
+        );
+    }
+}
