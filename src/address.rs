@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::ir::Family;
 
@@ -22,6 +22,14 @@ pub fn address(family: Family, number: u128) -> IpAddr {
     }
 }
 
+/// How many bits an address has.
+pub fn bits(family: Family) -> u32 {
+    match family {
+        Family::V4 => 32,
+        Family::V6 => 128,
+    }
+}
+
 /// The last address of a family.
 pub fn last(family: Family) -> u128 {
     match family {
@@ -33,6 +41,32 @@ pub fn last(family: Family) -> u128 {
 /// The first and the last address of a prefix.
 pub fn range(net: IpNet) -> (u128, u128) {
     (number(net.network()), number(net.broadcast()))
+}
+
+/// The fewest prefixes that hold every address of the family outside `nets`, which are ascending and disjoint.
+pub fn outside(family: Family, nets: &[IpNet]) -> Vec<IpNet> {
+    let mut list = Vec::new();
+    let mut next = Some(0);
+    for &net in nets {
+        let (first, end) = range(net);
+        if let Some(start) = next.filter(|start| *start < first) {
+            list.extend(prefixes(family, start, first - 1));
+        }
+        next = end.checked_add(1);
+    }
+    if let Some(start) = next.filter(|start| *start <= last(family)) {
+        list.extend(prefixes(family, start, last(family)));
+    }
+    list
+}
+
+/// The fewest prefixes that hold a range.
+fn prefixes(family: Family, first: u128, last: u128) -> Vec<IpNet> {
+    match (address(family, first), address(family, last)) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
+        (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => unreachable!("both are of the family"),
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +83,21 @@ mod tests {
         for (all, family) in [("0.0.0.0/0", Family::V4), ("::/0", Family::V6)] {
             assert_eq!(range(all.parse().expect("a prefix")), (0, last(family)));
         }
+    }
+
+    #[test]
+    fn what_is_outside_is_everything_else() {
+        let nets = |text: &str| -> Vec<IpNet> { text.split(' ').map(|net| net.parse().expect("a prefix")).collect() };
+        assert_eq!(outside(Family::V4, &nets("0.0.0.0/1 192.0.0.0/2")), nets("128.0.0.0/2"));
+        assert_eq!(outside(Family::V4, &nets("10.0.0.1/32")).len(), 32);
+        assert_eq!(outside(Family::V6, &nets("::/1 ffff::/16")).len(), 15);
+        assert_eq!(outside(Family::V4, &nets("0.0.0.0/0")), []);
+        for family in Family::ALL {
+            assert_eq!(outside(family, &[]).len(), 1);
+        }
+        let some = nets("10.0.0.0/8 10.255.0.0/16");
+        let mut whole = outside(Family::V4, &some[..1]);
+        whole.push(some[0]);
+        assert_eq!(IpNet::aggregate(&whole), nets("0.0.0.0/0"));
     }
 }

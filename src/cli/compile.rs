@@ -12,7 +12,7 @@ use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
-use crate::target::{Instance, Options, nft};
+use crate::target::{Instance, Options, StickyStore, nft};
 use crate::validate::Flaw;
 
 use super::input::{Declarations, Input};
@@ -46,6 +46,9 @@ pub struct Compile {
     /// Give the chains or the table a name of their own, to keep a second program on one machine apart
     #[arg(long, value_name = "NAME", value_parser = Instance::new)]
     instance: Option<Instance>,
+    /// Where iptables keeps the clients of `sticky` services [default: recent]
+    #[arg(long, value_enum)]
+    sticky_store: Option<Store>,
     /// Write to a file, whole or not at all
     #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
@@ -93,6 +96,14 @@ enum Layout {
     Linear,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// The `recent` match: 100 clients per backend, unless the module xt_recent was told otherwise
+    Recent,
+    /// An ipset per backend: 65,536 clients each; the script format makes them
+    Ipset,
+}
+
 impl Compile {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
         self.check_arguments()?;
@@ -133,6 +144,7 @@ impl Compile {
             ("--family", self.family.is_some()),
             ("--hooks", self.hooks.is_some()),
             ("--layout", self.layout.is_some()),
+            ("--sticky-store", self.sticky_store.is_some()),
         ];
         if let Some((option, _)) = only_iptables.into_iter().find(|(_, given)| *given && !iptables) {
             return Err(Failure::new(format!("{option} belongs to --target iptables")));
@@ -148,7 +160,11 @@ impl Compile {
         let config = resolve::check(program, syntax)?;
         // Nothing asks for the statements any more: the rules take their place in memory.
         program.files = Vec::new();
-        let options = Options { instance: self.instance.clone() };
+        let sticky_store = match self.sticky_store {
+            Some(Store::Ipset) => StickyStore::Ipset,
+            Some(Store::Recent) | None => StickyStore::Recent,
+        };
+        let options = Options { instance: self.instance.clone(), sticky_store };
         let rules = match self.target {
             Target::Iptables => {
                 let rules = iptables::lower(&config, &options)?;

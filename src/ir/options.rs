@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use crate::option::Else;
 use crate::option::limit::Unit;
+use crate::option::log::MAX_PREFIX_BYTES;
 use crate::source::Loc;
 
 use super::PerFamily;
@@ -95,9 +96,15 @@ pub struct MaxConnections {
 
 /// What stands before a line of the log: at most 29 bytes, no quotes, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPrefix(pub(crate) String);
+pub struct LogPrefix(String);
 
 impl LogPrefix {
+    /// `None` where it is too long, or holds what no string of the language holds.
+    pub fn new(text: &str) -> Option<LogPrefix> {
+        let fits = text.len() <= MAX_PREFIX_BYTES as usize && !text.contains('"') && !text.contains(char::is_control);
+        fits.then(|| LogPrefix(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -70,7 +70,7 @@ pub fn effects(
                     Some(span) => context.text(one.source, *span).to_owned(),
                     None => default_prefix(name),
                 };
-                options.log = Some(LogPrefix(prefix));
+                options.log = LogPrefix::new(&prefix);
             }
             Kind::As(_) | Kind::By(_) | Kind::From(_) | Kind::On(_) | Kind::Output => {}
         }

@@ -12,6 +12,18 @@ use crate::ir::{Config, Service};
 pub struct Options {
     /// The name that keeps a second program on one machine apart.
     pub instance: Option<Instance>,
+    /// Where the iptables target keeps the clients of `sticky` services.
+    pub sticky_store: StickyStore,
+}
+
+/// What remembers clients on the iptables target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StickyStore {
+    /// The `recent` match: nothing to set up, 100 clients per backend unless xt_recent was told otherwise.
+    #[default]
+    Recent,
+    /// An ipset per backend, which the script format makes: 65,536 clients each.
+    Ipset,
 }
 
 /// The name of an instance: 1 to 8 letters, digits and `_`, so that chain names stay readable and apart.

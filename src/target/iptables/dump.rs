@@ -10,7 +10,7 @@ use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::survey::Side;
 
-use super::model::{BpfProgram, DnatPort, Negatable};
+use super::model::{BpfProgram, DnatPort, Negatable, SetName};
 
 /// The tables of a text, each at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -258,11 +258,17 @@ pub enum Match<'t> {
     OriginalAddress { not: bool, side: Side, net: Net },
     /// `-m conntrack --ctorigsrcport`, `--ctorigdstport`
     OriginalPort { not: bool, side: Side, ports: Ports },
+    /// `-m conntrack --ctreplsrc`, `--ctrepldst`: who answers, and to whom
+    ReplyAddress { not: bool, side: Side, net: Net },
+    /// `-m conntrack --ctreplsrcport`, `--ctrepldstport`
+    ReplyPort { not: bool, side: Side, ports: Ports },
     /// `-m mark`, `-m connmark`: the mark (of the connection) under the mask is the value
     Mark { not: bool, connection: bool, value: u32, mask: u32 },
     /// A match that asks what the machine remembers (`recent`, `limit`, `hashlimit`, `connlimit`), and its answer for
     /// a client that is not remembered and under every limit
     Remembered(bool),
+    /// As [`Match::Remembered`], in a form of our own: a rate, a count, the rate of the log, or a set of known clients
+    Stateful(Box<super::model::Match>),
     /// `-m cluster`: bit `n` of `nodes` is node `n + 1`
     Cluster { not: bool, total: u32, nodes: u32, seed: u32 },
     /// `-m bpf --bytecode`
@@ -293,11 +299,23 @@ pub struct States {
     pub later: bool,
 }
 
+impl Target<'_> {
+    /// Whether a packet goes on behind the rule, as it came.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Target::Next | Target::Aside(_) | Target::Remember(_))
+    }
+}
+
 /// What becomes of a packet that a rule takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target<'t> {
-    /// No target, or one that lets the packet go on behind the rule: `LOG`, `NFLOG`, `TCPMSS` and the like.
+    /// No target.
     Next,
+    /// One that lets the packet go on behind the rule: `LOG`, `NFLOG`, `TCPMSS` and the like. The prefix of a `LOG` that
+    /// has no other option.
+    Aside(Option<Cow<'t, str>>),
+    /// `-j SET --add-set NAME src --exist`
+    Remember(SetName),
     Accept,
     Drop,
     Reject,

@@ -1,6 +1,6 @@
 //! From the checked program to rules: who gets a connection ([`dispatch`](crate::dispatch)), and the gate before a service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use smallvec::smallvec;
@@ -11,21 +11,24 @@ use crate::endpoint::PortRange;
 use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Interface as Named, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
-use crate::target::Options;
+use crate::target::{Options, StickyStore};
 
 use super::model::{
-    Chain, ChainId, Comment, CommentId, DestinationType, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
-    TableName, Target, built_in,
+    Chain, ChainId, ClientSet, Comment, CommentId, DestinationType, HookJump, Interface, Match, Negatable, Rule,
+    Ruleset, Table, TableName, Target, Translated, built_in,
 };
 use super::names::Names;
 use super::service::Picker;
+use super::{behind, front};
 
 /// Ports that a multiport match holds; a range counts as two.
 const MULTIPORT: usize = 15;
 
 /// Lowers a program. The error is everything that iptables cannot do of it.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
-    let mut errors = crate::target::pending(config, "iptables");
+    let store = options.sticky_store;
+    let mut errors: Vec<Diagnostic> =
+        config.services().iter().flat_map(|service| front::check(service, store)).collect();
     // Only programs that keep anyone out need to be looked through.
     let sinks = if config.services().iter().any(needs_sinks) { free_ports(config) } else { [9, 10] };
     errors.extend(sinks_in_the_way(config, sinks));
@@ -35,6 +38,7 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
     let mut lowering = Lowering::new(config, options, sinks);
     lowering.services();
     lowering.sinks();
+    lowering.hooks.extend(behind::postrouting(config, &mut lowering.nat));
     let filter = lowering.filter();
     if !lowering.nat.errors.is_empty() {
         return Err(lowering.nat.errors);
@@ -46,7 +50,8 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
         prefix: lowering.nat.names.prefix().to_owned(),
         forwards: forwards(config),
         tables: filter.into_iter().chain([nat]).collect(),
-        comments: lowering.comments,
+        sets: lowering.nat.sets.into_iter().collect(),
+        comments: lowering.nat.comments,
     })
 }
 
@@ -64,13 +69,35 @@ fn forwards(config: &Config) -> bool {
 pub struct NatChains {
     pub names: Names,
     pub chains: Vec<Chain>,
+    /// The first are those of the services, in order.
+    pub comments: Vec<Comment>,
+    pub sets: BTreeSet<ClientSet>,
     pub errors: Vec<Diagnostic>,
+    /// The chains of `masquerade hairpin`, by service.
+    hairpins: BTreeMap<u32, ChainId>,
 }
 
 impl NatChains {
     pub fn add(&mut self, name: super::model::ChainName) -> ChainId {
         self.chains.push(Chain { name, v4: Vec::new(), v6: Vec::new() });
         ChainId(self.chains.len() as u32 - 1)
+    }
+
+    /// A comment beside those of the services.
+    pub fn comment(&mut self, text: String) -> CommentId {
+        self.comments.push(Comment::new(text));
+        CommentId(self.comments.len() as u32 - 1)
+    }
+
+    /// The chain that looks for the clients near a service's backends.
+    pub fn hairpin(&mut self, index: u32, service: &str) -> ChainId {
+        if let Some(chain) = self.hairpins.get(&index) {
+            return *chain;
+        }
+        let name = self.names.service(service, "/hp");
+        let chain = self.add(name);
+        self.hairpins.insert(index, chain);
+        chain
     }
 
     /// Makes room for as many rules as a service is going to have: its chain never gets others.
@@ -108,13 +135,19 @@ struct Lowering<'a> {
     nat: NatChains,
     hooks: Vec<HookJump>,
     sinks: Sinks,
-    comments: Vec<Comment>,
+    store: StickyStore,
 }
 
 impl<'a> Lowering<'a> {
     fn new(config: &'a Config, options: &Options, ports: [u16; 2]) -> Lowering<'a> {
-        let mut nat =
-            NatChains { names: Names::new(options.instance.as_ref()), chains: Vec::new(), errors: Vec::new() };
+        let mut nat = NatChains {
+            names: Names::new(options.instance.as_ref()),
+            chains: Vec::new(),
+            comments: config.services().iter().map(|service| Comment::new(config.label(service))).collect(),
+            sets: BTreeSet::new(),
+            errors: Vec::new(),
+            hairpins: BTreeMap::new(),
+        };
         let mut hooks = Vec::new();
         for hook in Hook::ALL {
             if hook == Hook::Output && !config.services().iter().any(|service| service.output) {
@@ -126,14 +159,13 @@ impl<'a> Lowering<'a> {
         let (reject, drop) = (nat.names.fixed("REJECT"), nat.names.fixed("DROP"));
         let sink = |port, chain| Sink { port, chain, used: BTreeSet::new() };
         let sinks = Sinks { reject: sink(ports[0], nat.add(reject)), drop: sink(ports[1], nat.add(drop)) };
-        let comments = config.services().iter().map(|service| Comment::new(config.label(service))).collect();
-        Lowering { config, nat, hooks, sinks, comments }
+        Lowering { config, nat, hooks, sinks, store: options.sticky_store }
     }
 
     fn services(&mut self) {
         let mut entries: Vec<[Option<Entry>; 2]> = Vec::with_capacity(self.config.services().len());
         for (index, service) in self.config.services().iter().enumerate() {
-            let mut picker = Picker::new(service, CommentId(index as u32));
+            let mut picker = Picker::new(service, CommentId(index as u32), self.store);
             entries.push(Family::ALL.map(|family| self.entry(service, family, &mut picker)));
         }
         for hook in Hook::ALL {
@@ -215,21 +247,32 @@ impl<'a> Lowering<'a> {
         let (source, tests, gate) = self.source_tests(service, family, from, picker);
         let returns = !excluded.is_empty() || (source.is_none() && from.is_some_and(|from| from.otherwise.is_none()));
         let enter = |chain| if returns { Target::Jump(chain) } else { Target::Goto(chain) };
-        let end = match (sink, body) {
-            (Some(otherwise), _) => Target::Goto(self.sink(otherwise, service, family)),
+        let plain = excluded.is_empty() && tests.is_empty() && gate.is_none();
+        let before = if gate.is_none() { [excluded.clone(), tests.clone()].concat() } else { Vec::new() };
+        // Where connections go that pass, and whether the tests before that are part of it.
+        let (end, tested) = match (sink, body) {
+            (Some(otherwise), Body::Drained(_)) if !all_kept_out && picker.sees() => {
+                let chain = picker.chain(&mut self.nat, "");
+                self.push_all(chain, family, before, picker.comment);
+                picker.see(&mut self.nat, family, chain);
+                let target = Target::Goto(self.sink(otherwise, service, family));
+                self.push_all(chain, family, vec![Rule { target, ..Rule::default() }], picker.comment);
+                (Target::Goto(chain), true)
+            }
+            (Some(otherwise), _) => (Target::Goto(self.sink(otherwise, service, family)), false),
             (None, Body::Balance(group)) => match picker.direct(group) {
-                Some(target) if excluded.is_empty() && tests.is_empty() && gate.is_none() => target,
+                Some(target) if plain => (target, true),
                 Some(_) | None => {
                     let chain = picker.chain(&mut self.nat, "");
-                    let front = if gate.is_none() { [excluded.clone(), tests.clone()].concat() } else { Vec::new() };
-                    self.push_all(chain, family, front, picker.comment);
+                    self.push_all(chain, family, before, picker.comment);
+                    picker.see(&mut self.nat, family, chain);
+                    self.limits(family, chain, picker);
                     picker.pick(&mut self.nat, family, chain, group);
-                    Target::Goto(chain)
+                    (Target::Goto(chain), true)
                 }
             },
             (None, Body::Closed | Body::Drained(_)) => unreachable!("both have a sink"),
         };
-        let plain = excluded.is_empty() && tests.is_empty() && gate.is_none();
         let target = match (gate, end) {
             (Some(gate), end) => {
                 self.push_all(gate.chain, family, excluded, picker.comment);
@@ -242,11 +285,8 @@ impl<'a> Lowering<'a> {
                 }
                 enter(gate.chain)
             }
-            (None, Target::Goto(chain)) if plain || sink.is_none() => match plain {
-                true => Target::Goto(chain),
-                false => enter(chain),
-            },
             (None, end) if plain => end,
+            (None, Target::Goto(chain)) if tested => enter(chain),
             (None, end) => {
                 // Tests before a sink need a chain of their own.
                 let chain = picker.chain(&mut self.nat, "");
@@ -256,6 +296,15 @@ impl<'a> Lowering<'a> {
             }
         };
         Some(Entry { target, source })
+    }
+
+    /// The rules that send the surplus away.
+    fn limits(&mut self, family: Family, chain: ChainId, picker: &Picker<'_>) {
+        let prefix = self.nat.names.prefix().to_owned();
+        let rules = picker
+            .front(family, &prefix)
+            .limits(picker.comment, |otherwise| self.sink(otherwise, picker.service(), family));
+        self.push_all(chain, family, rules, picker.comment);
     }
 
     fn push_all(&mut self, chain: ChainId, family: Family, rules: Vec<Rule>, comment: CommentId) {
@@ -363,12 +412,14 @@ impl<'a> Lowering<'a> {
                 }
             }
         }
-        let needed = !(input.v4.is_empty() && input.v6.is_empty());
-        needed.then(|| Table {
-            name: TableName::Filter,
-            chains: vec![input],
-            hooks: vec![HookJump { built_in: "INPUT", chain: ChainId(0) }],
-        })
+        let input = (!(input.v4.is_empty() && input.v6.is_empty())).then_some(("INPUT", input));
+        let forward = behind::forward(self.config, &mut self.nat).map(|chain| ("FORWARD", chain));
+        let (mut chains, mut hooks) = (Vec::new(), Vec::new());
+        for (built_in, chain) in input.into_iter().chain(forward) {
+            hooks.push(HookJump { built_in, chain: ChainId(chains.len() as u32) });
+            chains.push(chain);
+        }
+        (!chains.is_empty()).then_some(Table { name: TableName::Filter, chains, hooks })
     }
 }
 
@@ -493,8 +544,12 @@ fn kept_out(service: &Service, family: Family) -> BTreeSet<Else> {
         reasons.insert(otherwise);
     }
     let reached = !from.is_some_and(|from| from.allows_none(family));
-    if matches!(body, Body::Drained(_)) && reached {
-        reasons.insert(Else::Reject);
+    match body {
+        Body::Drained(_) if reached => {
+            reasons.insert(Else::Reject);
+        }
+        Body::Balance(_) if reached => reasons.extend(service.options.surplus()),
+        Body::Closed | Body::Drained(_) | Body::Balance(_) => {}
     }
     reasons
 }
@@ -509,7 +564,8 @@ fn filter_rules(service: &Service, family: Family, sink: u16, target: &Target) -
             };
             for &port in &service.ports {
                 let sink = PortRange::single(sink).expect("sinks have a port");
-                let matches = smallvec![Match::Port(sink), Match::Translated { destination, port }];
+                let translated = Translated { destination, port, client: None, backend: None };
+                let matches = smallvec![Match::Port(sink), Match::Translated(Box::new(translated))];
                 rules.push(Rule { protocol: Some(protocol), matches, target: target.clone(), ..Rule::default() });
             }
         }
@@ -539,7 +595,7 @@ fn remove(chains: &mut Vec<Chain>, hooks: &mut [HookJump], gone: &[ChainId]) {
     for rule in chains.iter_mut().flat_map(|chain| chain.v4.iter_mut().chain(&mut chain.v6)) {
         match &mut rule.target {
             Target::Jump(chain) | Target::Goto(chain) => *chain = map[chain.0 as usize],
-            Target::Return | Target::Dnat(..) | Target::Redirect(_) | Target::Reject | Target::Drop => {}
+            _ => {}
         }
     }
 }

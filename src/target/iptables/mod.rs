@@ -1,6 +1,8 @@
 //! iptables: one rule model for both families, printed as restore text or as a script that installs and removes it.
 
+mod behind;
 pub mod dump;
+mod front;
 mod hash;
 mod lower;
 pub mod model;

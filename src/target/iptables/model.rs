@@ -8,6 +8,8 @@ use smallvec::SmallVec;
 use crate::dispatch::Hook;
 use crate::endpoint::PortRange;
 use crate::ir::Family;
+use crate::ir::options::LogPrefix;
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 use crate::target::split::Probability;
 
@@ -22,6 +24,8 @@ pub struct Ruleset {
     pub forwards: bool,
     /// In the order in which they are committed: additions to filter before nat uses them.
     pub tables: Vec<Table>,
+    /// The sets that rules name.
+    pub sets: Vec<ClientSet>,
     pub comments: Vec<Comment>,
 }
 
@@ -59,7 +63,7 @@ impl TableName {
 /// `-I CHAIN 1 -j OWN`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookJump {
-    /// PREROUTING, OUTPUT or INPUT.
+    /// PREROUTING, OUTPUT, POSTROUTING, INPUT or FORWARD.
     pub built_in: &'static str,
     pub chain: ChainId,
 }
@@ -211,9 +215,93 @@ pub enum Match {
     Cluster { mask: ClusterMask, seed: u32 },
     /// `-m bpf --bytecode`
     Bpf(BpfProgram),
-    /// `-m conntrack --ctstate DNAT`, with the original destination.
-    Translated { destination: Option<IpNet>, port: PortRange },
+    /// `-m conntrack --ctstate DNAT`, with what the connection was and has become.
+    Translated(Box<Translated>),
+    /// `-m hashlimit --hashlimit-above`: the connection is one too many for its bucket.
+    RateAbove(Box<RateAbove>),
+    /// `-m connlimit --connlimit-above`: more than `count` connections at a time passed this rule, those of one client
+    /// (`Some` with the length of a whole address) or all of them.
+    CountAbove { count: u32, client: Option<Family> },
+    /// `-m limit`: at most one a second, ten at once. For the log.
+    LogRate,
+    /// `-m recent`: `--rcheck` with seconds, or `--set`.
+    Recent(Box<Recent>),
+    /// `-m set --match-set NAME src`
+    InSet(SetName),
 }
+
+/// A connection whose destination was translated. Every field that is given has to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translated {
+    /// As the client sent it: `--ctorigdst`.
+    pub destination: Option<IpNet>,
+    /// As the client sent it: `--ctorigdstport`.
+    pub port: PortRange,
+    /// `--ctorigsrc`
+    pub client: Option<Negatable<IpNet>>,
+    /// Who answers: `--ctreplsrc`, `--ctreplsrcport`.
+    pub backend: Option<(IpAddr, PortRange)>,
+}
+
+/// A token bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateAbove {
+    /// Connections per unit, 1 to [`MAX_RATE`] a second.
+    pub rate: u32,
+    pub unit: Unit,
+    /// 1 to [`MAX_BURST`].
+    pub burst: u32,
+    /// `--hashlimit-mode srcip`: a bucket for each client, at most 65,536 of them.
+    pub per_source: bool,
+    /// Milliseconds after which an unused bucket is forgotten.
+    pub expire: u32,
+    /// Rules of one family with one name share their buckets.
+    pub name: String,
+}
+
+/// The highest rate in connections a second: XT_HASHLIMIT_SCALE_v2.
+pub const MAX_RATE: u64 = 1_000_000;
+
+/// The largest burst of `hashlimit` (iptables' `--hashlimit-burst`).
+pub const MAX_BURST: u32 = 1_000_000;
+
+/// What is asked of a list of clients, or done to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// `None` is `--set`; else whether the client was seen in so many seconds, at least 1.
+    pub seconds: Option<u32>,
+    pub name: String,
+    /// Whole addresses of this family.
+    pub family: Family,
+}
+
+/// The name of an ipset: 1 to 31 bytes (IPSET_MAXNAMELEN - 1), no blanks or quotes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetName(String);
+
+impl SetName {
+    pub fn new(name: String) -> Option<SetName> {
+        let fits = (1..=31).contains(&name.len());
+        let clean = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\'');
+        (fits && clean && !name.starts_with(['-', '!'])).then_some(SetName(name))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An ipset of clients, which has to be there before the rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientSet {
+    pub name: SetName,
+    pub family: Family,
+    /// Seconds, 1 to [`MAX_SET_TIMEOUT`].
+    pub timeout: u32,
+}
+
+/// The longest timeout of an ipset in seconds: `UINT_MAX / 2000` (IPSET_MAX_TIMEOUT).
+pub const MAX_SET_TIMEOUT: u32 = 2_147_483;
 
 /// What `-m addrtype` asks of the destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +369,15 @@ pub enum Target {
     /// TCP reset for tcp, else port unreachable.
     Reject,
     Drop,
+    /// No target: the rule counts, and the packet goes on.
+    Count,
+    /// A line in the log with this in front, and the packet goes on.
+    Log(Box<LogPrefix>),
+    Accept,
+    Masquerade,
+    Snat(IpAddr),
+    /// `-j SET --add-set NAME src --exist`: the client is in the set from now on, for the set's timeout.
+    Remember(Box<SetName>),
 }
 
 /// The port of a DNAT.

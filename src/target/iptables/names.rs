@@ -7,7 +7,7 @@ use foldhash::{HashSet, HashSetExt};
 use crate::ir::hash::fnv1a_32;
 use crate::target::Instance;
 
-use super::model::{ChainName, MAX_CHAIN_NAME};
+use super::model::{ChainName, MAX_CHAIN_NAME, SetName};
 
 /// Gives out names; no name twice.
 pub struct Names {
@@ -65,6 +65,44 @@ impl Names {
     }
 }
 
+/// The longest name of a list that is kept as it is: it becomes a file's name (`/proc/net/xt_recent/NAME`).
+const MAX_LIST_NAME: usize = 120;
+
+/// The list of a backend's clients, as `LBC:web:10.0.0.1:8080`. No prefix holds a colon, so instances stay apart.
+pub fn list(prefix: &str, service: &str, backend: &str) -> String {
+    file_name(format!("{prefix}:{service}:{backend}"))
+}
+
+/// The buckets of a service with these figures, as `LBC:web:1f2e3d4c`: the kernel keeps the figures of a name in use.
+pub fn buckets(prefix: &str, service: &str, figures: &str) -> String {
+    file_name(format!("{prefix}:{service}:{:08x}", fnv1a_32(figures.bytes())))
+}
+
+/// The set of a backend's clients, as `LBC:web~0123456789abcdef`.
+pub fn set(prefix: &str, service: &str, rest: &str) -> SetName {
+    const MAX: usize = 31;
+    let text = format!("{service} {rest}");
+    let hashes = [fnv1a_32(text.bytes()), fnv1a_32(text.bytes().rev())];
+    let tail = format!("~{:08x}{:08x}", hashes[0], hashes[1]);
+    let clean: String = service.chars().map(|c| if in_a_file_name(c) { c } else { '_' }).collect();
+    let room = MAX - (prefix.len() + ":".len() + tail.len()).min(MAX);
+    let name = format!("{prefix}:{}{tail}", &clean[..room.min(clean.len())]);
+    SetName::new(name).expect("cut to fit, and of harmless characters")
+}
+
+fn in_a_file_name(c: char) -> bool {
+    c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\'' | '\\')
+}
+
+fn file_name(name: String) -> String {
+    if name.len() <= MAX_LIST_NAME && name.chars().all(in_a_file_name) {
+        return name;
+    }
+    let tail = format!("~{:08x}{:08x}", fnv1a_32(name.bytes()), fnv1a_32(name.bytes().rev()));
+    let clean: String = name.chars().map(|c| if in_a_file_name(c) { c } else { '_' }).collect();
+    format!("{}{tail}", &clean[..clean.len().min(MAX_LIST_NAME - tail.len())])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +121,19 @@ mod tests {
     fn no_name_is_given_out_twice() {
         let mut names = Names::new(None);
         assert_ne!(names.service("a", ""), names.service("a", ""));
+    }
+
+    #[test]
+    fn lists_and_sets_are_named_by_service_and_backend() {
+        assert_eq!(list("LBC", "web", "10.0.0.1:8080"), "LBC:web:10.0.0.1:8080");
+        assert_ne!(list("LBC-a", "b", "10.0.0.1"), list("LBC", "a-b", "10.0.0.1"));
+        let slash = list("LBC", "tcp-10.0.0.0/8-80", "10.0.0.1");
+        assert!(slash.starts_with("LBC:tcp-10.0.0.0_8-80:10.0.0.1~"), "{slash}");
+        let long = "x".repeat(63);
+        for name in [set("LBC-12345678", &long, "10.0.0.1 1000"), set("LBC", "a", "10.0.0.1 1000")] {
+            assert!(name.as_str().len() <= 31, "{name:?}");
+        }
+        assert_ne!(set("LBC", "a", "10.0.0.1 1000"), set("LBC", "a", "10.0.0.1 2000"));
+        assert_ne!(buckets("LBC", "a", "1/second 1"), buckets("LBC", "a", "1/second 2"));
     }
 }

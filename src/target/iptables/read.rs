@@ -8,6 +8,7 @@ mod matches;
 mod option;
 mod plain;
 mod rule;
+mod stateful;
 mod target;
 mod token;
 mod value;

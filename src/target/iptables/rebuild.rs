@@ -1,16 +1,20 @@
 //! From a dump of our own restore text back to the typed rules: nothing that is printed may be lost.
 
+use std::iter::Peekable;
+use std::slice;
+
 use foldhash::{HashMap, HashMapExt};
 
 use crate::endpoint::PortRange;
 use crate::ir::Family;
+use crate::ir::options::LogPrefix;
 use crate::survey::Side;
 use crate::target::split::Probability;
 
 use super::dump::{self, AddressTypes, Dump, RuleProtocol, States};
 use super::model::{
     Chain, ChainId, ChainName, ClusterMask, Comment, CommentId, DestinationType, DnatPort, HookJump, Interface, Match,
-    Matches, Negatable, Rule, Ruleset, Table, TableName, Target,
+    Matches, Negatable, Rule, Ruleset, Table, TableName, Target, Translated,
 };
 
 /// Rebuilds the rules. The error is the first rule that we would not have written.
@@ -33,7 +37,8 @@ pub fn rebuild(dump: &Dump<'_>) -> Result<Ruleset, String> {
     let families = families.collect();
     let rules = || chains().flat_map(|chain| chain.v4.iter().chain(&chain.v6));
     let forwards = rules().any(|rule| matches!(rule.target, Target::Dnat(..)));
-    Ok(Ruleset { families, prefix, forwards, tables, comments: comments.list })
+    // Sets are no part of the text: their timeouts are not known.
+    Ok(Ruleset { families, prefix, forwards, tables, sets: Vec::new(), comments: comments.list })
 }
 
 struct Comments<'d> {
@@ -152,16 +157,9 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
             }
             dump::Match::Bpf(program) => Match::Bpf(program.clone()),
             dump::Match::State { not: false, states } if *states == (States { dnat: true, ..States::default() }) => {
-                let mut destination = None;
-                if let Some(dump::Match::OriginalAddress { not: false, side: Side::Destination, net }) = list.peek() {
-                    destination = Some(net.prefix()?);
-                    list.next();
-                }
-                let Some(dump::Match::OriginalPort { not: false, side: Side::Destination, ports }) = list.next() else {
-                    return None;
-                };
-                Match::Translated { destination, port: range(*ports)? }
+                Match::Translated(Box::new(translated(&mut list)?))
             }
+            dump::Match::Stateful(own) => (**own).clone(),
             // What we never write.
             dump::Match::Port { .. }
             | dump::Match::Multiport { .. }
@@ -175,6 +173,8 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
             | dump::Match::TrackedProtocol { .. }
             | dump::Match::OriginalAddress { .. }
             | dump::Match::OriginalPort { .. }
+            | dump::Match::ReplyAddress { .. }
+            | dump::Match::ReplyPort { .. }
             | dump::Match::Mark { .. }
             | dump::Match::Remembered(_)
             | dump::Match::Cluster { .. }
@@ -183,6 +183,34 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
         });
     }
     Some(matches)
+}
+
+/// The conditions behind `--ctstate DNAT`, in the order in which we write them.
+fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<Translated> {
+    let (mut client, mut destination, mut backend) = (None, None, None);
+    if let Some(dump::Match::OriginalAddress { not, side: Side::Source, net }) = list.peek() {
+        client = Some(Negatable { not: *not, value: net.prefix()? });
+        list.next();
+    }
+    if let Some(dump::Match::OriginalAddress { not: false, side: Side::Destination, net }) = list.peek() {
+        destination = Some(net.prefix()?);
+        list.next();
+    }
+    if let Some(dump::Match::ReplyAddress { not: false, side: Side::Source, net }) = list.peek() {
+        backend = Some(net.host()?);
+        list.next();
+    }
+    let Some(dump::Match::OriginalPort { not: false, side: Side::Destination, ports: port }) = list.next() else {
+        return None;
+    };
+    let backend = match backend {
+        None => None,
+        Some(address) => match list.next() {
+            Some(dump::Match::ReplyPort { not: false, side: Side::Source, ports }) => Some((address, range(*ports)?)),
+            Some(_) | None => return None,
+        },
+    };
+    Some(Translated { destination, port: range(*port)?, client, backend })
 }
 
 fn range(ports: dump::Ports) -> Option<PortRange> {
@@ -199,12 +227,16 @@ fn target(target: &dump::Target<'_>, places: &[Option<ChainId>]) -> Option<Targe
         dump::Target::Redirect(DnatPort::Fixed(port)) => Some(Target::Redirect(*port)),
         dump::Target::Reject => Some(Target::Reject),
         dump::Target::Drop => Some(Target::Drop),
-        dump::Target::Next
-        | dump::Target::Accept
+        dump::Target::Next => Some(Target::Count),
+        dump::Target::Accept => Some(Target::Accept),
+        dump::Target::Masquerade => Some(Target::Masquerade),
+        dump::Target::Snat(Some(address)) => Some(Target::Snat(*address)),
+        dump::Target::Aside(Some(prefix)) => Some(Target::Log(Box::new(LogPrefix::new(prefix)?))),
+        dump::Target::Remember(name) => Some(Target::Remember(Box::new(name.clone()))),
+        dump::Target::Aside(None)
         | dump::Target::Dnat { address: None, .. }
         | dump::Target::Redirect(DnatPort::Kept | DnatPort::Shifted { .. })
-        | dump::Target::Masquerade
-        | dump::Target::Snat(_)
+        | dump::Target::Snat(None)
         | dump::Target::Mark { .. }
         | dump::Target::SaveMark { .. }
         | dump::Target::RestoreMark { .. }

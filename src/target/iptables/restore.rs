@@ -1,18 +1,20 @@
 //! The rules as text for `iptables-restore --noflush` and `ip6tables-restore --noflush`.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::address::bits;
 use crate::endpoint::PortRange;
 use crate::ir::Family;
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 use crate::target::split::Probability;
 
 use super::model::{
-    BpfProgram, Chain, Comment, CommentId, DestinationType, DnatPort, Interface, Match, Negatable, Rule, Ruleset,
-    Table, TableName, Target,
+    BpfProgram, Chain, Comment, CommentId, DestinationType, DnatPort, Interface, Match, Negatable, RateAbove, Rule,
+    Ruleset, Table, TableName, Target, Translated,
 };
 
 /// Which families the text is for.
@@ -41,8 +43,25 @@ pub fn print(rules: &Ruleset, families: Families, hooks: Hooks, to: &mut impl Wr
         return out.flush();
     }
     out.header(families, hooks);
+    for set in &rules.sets {
+        if matches!(families, Families::One(family) if family != set.family) {
+            continue;
+        }
+        let (name, family, timeout) = (set.name.as_str(), set_family(set.family), set.timeout);
+        out.text(&format!(
+            "# Before: ipset -exist create {name} hash:ip family {family} timeout {timeout} maxelem 65536\n"
+        ));
+    }
     tables(rules, families, hooks, &mut out)?;
     out.flush()
+}
+
+/// As ipset names families.
+pub(super) fn set_family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "inet",
+        Family::V6 => "inet6",
+    }
 }
 
 const MADE_BY: &str = concat!("# Made by lbc ", env!("CARGO_PKG_VERSION"), ". Edit the .lb files, not this one.\n");
@@ -89,8 +108,8 @@ fn tables<W: Write>(rules: &Ruleset, families: Families, hooks: Hooks, out: &mut
 /// Chains behind the hooks of a table that this program does not need, but an earlier one may have had.
 fn unused_hooks(rules: &Ruleset, table: TableName) -> Vec<String> {
     let hooks: &[&str] = match table {
-        TableName::Filter => &["INPUT"],
-        TableName::Nat => &["PREROUTING", "OUTPUT"],
+        TableName::Filter => &["INPUT", "FORWARD"],
+        TableName::Nat => &["PREROUTING", "OUTPUT", "POSTROUTING"],
     };
     let used = |name: &String| {
         let own = rules.tables.iter().filter(|own| own.name == table).flat_map(|own| &own.chains);
@@ -328,19 +347,77 @@ impl<'w, W: Write> Out<'w, W> {
                 self.text(&format!("0x{:08x} --cluster-hash-seed 0x{seed:08x}", mask.bits()));
             }
             Match::Bpf(program) => self.bpf(program),
-            Match::Translated { destination, port } => {
-                self.text(" -m conntrack --ctstate DNAT");
-                if let Some(net) = destination {
-                    self.text(" --ctorigdst ");
-                    match net.prefix_len() == net.max_prefix_len() {
-                        true => self.address(net.addr()),
-                        false => self.prefix(*net),
-                    }
+            Match::Translated(translated) => self.translated(translated),
+            Match::RateAbove(above) => self.rate_above(above),
+            Match::CountAbove { count, client } => {
+                self.text(" -m connlimit --connlimit-above ");
+                self.number(*count);
+                self.text(" --connlimit-mask ");
+                self.number(client.map_or(0, bits));
+                self.text(" --connlimit-saddr");
+            }
+            Match::LogRate => self.text(" -m limit --limit 1/sec --limit-burst 10"),
+            Match::Recent(recent) => {
+                match recent.seconds {
+                    Some(seconds) => self.text(&format!(" -m recent --rcheck --seconds {seconds} --reap")),
+                    None => self.text(" -m recent --set"),
                 }
-                self.text(" --ctorigdstport ");
-                self.ports(*port);
+                let mask = match recent.family {
+                    Family::V4 => IpAddr::V4(Ipv4Addr::BROADCAST),
+                    Family::V6 => IpAddr::V6(Ipv6Addr::from(u128::MAX)),
+                };
+                self.text(&format!(" --name {} --mask {mask} --rsource", recent.name));
+            }
+            Match::InSet(name) => {
+                self.text(" -m set --match-set ");
+                self.text(name.as_str());
+                self.text(" src");
             }
         }
+    }
+
+    /// In the order in which iptables-save writes the parts.
+    fn translated(&mut self, translated: &Translated) {
+        let Translated { destination, port, client, backend } = translated;
+        self.text(" -m conntrack --ctstate DNAT");
+        if let Some(client) = client {
+            self.text(if client.not { " ! --ctorigsrc " } else { " --ctorigsrc " });
+            self.net_or_host(client.value);
+        }
+        if let Some(net) = destination {
+            self.text(" --ctorigdst ");
+            self.net_or_host(*net);
+        }
+        if let Some((address, _)) = backend {
+            self.text(" --ctreplsrc ");
+            self.address(*address);
+        }
+        self.text(" --ctorigdstport ");
+        self.ports(*port);
+        if let Some((_, ports)) = backend {
+            self.text(" --ctreplsrcport ");
+            self.ports(*ports);
+        }
+    }
+
+    fn net_or_host(&mut self, net: IpNet) {
+        match net.prefix_len() == net.max_prefix_len() {
+            true => self.address(net.addr()),
+            false => self.prefix(net),
+        }
+    }
+
+    fn rate_above(&mut self, above: &RateAbove) {
+        let unit = match above.unit {
+            Unit::Second => "sec",
+            Unit::Minute => "min",
+            Unit::Hour => "hour",
+        };
+        self.text(&format!(" -m hashlimit --hashlimit-above {}/{unit} --hashlimit-burst {}", above.rate, above.burst));
+        self.text(if above.per_source { " --hashlimit-mode srcip" } else { "" });
+        self.text(&format!(" --hashlimit-name {}", above.name));
+        self.text(if above.per_source { " --hashlimit-htable-max 65536" } else { "" });
+        self.text(&format!(" --hashlimit-htable-expire {}", above.expire));
     }
 
     fn bpf(&mut self, program: &BpfProgram) {
@@ -385,6 +462,22 @@ impl<'w, W: Write> Out<'w, W> {
                 }
             }
             Target::Drop => self.text(" -j DROP"),
+            Target::Count => {}
+            Target::Log(prefix) => {
+                self.text(" -j LOG --log-prefix ");
+                self.text(&quoted(prefix.as_str()));
+            }
+            Target::Accept => self.text(" -j ACCEPT"),
+            Target::Masquerade => self.text(" -j MASQUERADE"),
+            Target::Snat(address) => {
+                self.text(" -j SNAT --to-source ");
+                self.address(*address);
+            }
+            Target::Remember(name) => {
+                self.text(" -j SET --add-set ");
+                self.text(name.as_str());
+                self.text(" src --exist");
+            }
         }
     }
 

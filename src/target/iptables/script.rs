@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::ir::Family;
 
-use super::model::Ruleset;
+use super::model::{ClientSet, Ruleset};
 use super::restore::{Families, Out, body};
 
 /// Prints the script.
@@ -28,6 +28,10 @@ pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Re
         .collect();
     out.text(&hooks.join(" "));
     out.text("'\n");
+    out.text("# Sets of clients that the rules name, as FAMILY=TIMEOUT=NAME.\nsets='");
+    let sets: Vec<String> = rules.sets.iter().filter(|set| used.contains(&set.family)).map(wanted).collect();
+    out.text(&sets.join(" "));
+    out.text("'\n");
     for table in ["filter", "nat"] {
         out.text(&format!("\nrules_{table}() {{\n    cat <<'LBC-RULES'\n"));
         match rules.tables.iter().find(|own| own.name.as_str() == table) {
@@ -38,6 +42,10 @@ pub fn print(rules: &Ruleset, families: Families, to: &mut impl Write) -> io::Re
     }
     out.text(TAIL);
     out.flush()
+}
+
+fn wanted(set: &ClientSet) -> String {
+    format!("{}={}={}", super::restore::set_family(set.family), set.timeout, set.name.as_str())
 }
 
 fn tool(family: Family) -> &'static str {
@@ -111,11 +119,34 @@ check() {
             fi
         fi
     done
+    if [ -n "$sets" ] && ! command -v ipset >/dev/null 2>&1; then
+        say "ipset is missing (Debian: apt-get install ipset)"
+        missing=1
+    fi
     [ "$missing" = 0 ]
 }
 
+# Makes the sets; one that is there keeps its clients.
+make_sets() {
+    for set in $sets; do
+        rest=${set#*=}
+        ipset -exist create "${rest#*=}" hash:ip family "${set%%=*}" timeout "${rest%%=*}" maxelem 65536
+    done
+}
+
+# Takes out own sets that the rules do not name any more.
+drop_sets() {
+    command -v ipset >/dev/null 2>&1 || return 0
+    for set in $(ipset list -n 2>/dev/null | grep "^$prefix:" || :); do
+        case " $1 " in
+        *"=$set "*) ;;
+        *) ipset destroy "$set" 2>/dev/null || { say "the ipset $set stays: something refers to it"; left=1; } ;;
+        esac
+    done
+}
+
 # The names of own chains: those of this instance and no other.
-own="$prefix-(PREROUTING|OUTPUT|INPUT|REJECT|DROP|SVC-[^ ]*)"
+own="$prefix-(PREROUTING|OUTPUT|POSTROUTING|INPUT|FORWARD|REJECT|DROP|SVC-[^ ]*)"
 
 # The own chains that a table holds now.
 loaded() {
@@ -161,7 +192,7 @@ replace() {
         for chain in $stale; do printf ':%s - [0:0]\n' "$chain"; done
         for chain in $gone; do
             case $chain in
-            "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") ;;
+            "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-POSTROUTING" | "$prefix-INPUT" | "$prefix-FORWARD") ;;
             *) printf -- '-X %s\n' "$chain" ;;
             esac
         done
@@ -176,7 +207,7 @@ replace() {
     done
     for chain in $stale; do
         case $chain in
-        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT")
+        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-POSTROUTING" | "$prefix-INPUT" | "$prefix-FORWARD")
             unhook "$tool" "$table" "${chain#"$prefix-"}"
             if printf '%s\n' "$gone" | grep -qxF -e "$chain"; then
                 "$(real "$tool")" -w 5 -t "$table" -X "$chain"
@@ -193,7 +224,7 @@ remove() {
     [ -n "$chains" ] || return 0
     for chain in $chains; do
         case $chain in
-        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-INPUT") unhook "$tool" "$table" "${chain#"$prefix-"}" ;;
+        "$prefix-PREROUTING" | "$prefix-OUTPUT" | "$prefix-POSTROUTING" | "$prefix-INPUT" | "$prefix-FORWARD") unhook "$tool" "$table" "${chain#"$prefix-"}" ;;
         esac
     done
     gone=$(free "$tool" "$table" "$chains")
@@ -215,6 +246,7 @@ left=0
 case ${1:-install} in
 install)
     check || { say "nothing was changed"; exit 1; }
+    make_sets
     # Additions to filter come first: nat sends connections to them.
     for tool in $tools; do
         replace "$tool" filter
@@ -230,6 +262,7 @@ install)
         fi ;;
         esac
     done
+    drop_sets "$sets"
     ;;
 check)
     check
@@ -241,6 +274,7 @@ remove)
             remove "$tool" filter
         fi
     done
+    drop_sets ""
     ;;
 *)
     say "usage: sh $0 [install|check|remove]"

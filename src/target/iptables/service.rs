@@ -9,8 +9,9 @@ use crate::ir::hash::SourceHash;
 use crate::ir::{Algorithm, Backend, BackendPort, Family, Group, Service};
 use crate::statement::balance::Protocol;
 use crate::target::split::{self, Vanishes, Weights};
-use crate::target::vanishes;
+use crate::target::{StickyStore, vanishes};
 
+use super::front::Front;
 use super::hash::{Level, Next, levels, programs};
 use super::lower::NatChains;
 use super::model::{ChainId, CommentId, DnatPort, Match, Matches, Rule, Target};
@@ -26,11 +27,49 @@ pub struct Picker<'a> {
     chain: Option<ChainId>,
     /// The chains behind it, by suffix. Both families share all of them.
     chains: BTreeMap<String, ChainId>,
+    store: StickyStore,
+    /// The comment of the rule that counts the service's connections.
+    counted: Option<CommentId>,
 }
 
 impl<'a> Picker<'a> {
-    pub fn new(service: &'a Service, comment: CommentId) -> Picker<'a> {
-        Picker { service, comment, chain: None, chains: BTreeMap::new() }
+    pub fn new(service: &'a Service, comment: CommentId, store: StickyStore) -> Picker<'a> {
+        Picker { service, comment, chain: None, chains: BTreeMap::new(), store, counted: None }
+    }
+
+    pub fn service(&self) -> &'a Service {
+        self.service
+    }
+
+    /// What stands before the pick.
+    pub fn front<'f>(&self, family: Family, prefix: &'f str) -> Front<'f>
+    where
+        'a: 'f,
+    {
+        Front { service: self.service, family, prefix, store: self.store }
+    }
+
+    /// Whether connections are counted or logged, even those of a drained service.
+    pub fn sees(&self) -> bool {
+        self.service.options.counter || self.service.options.log.is_some()
+    }
+
+    /// Appends the rules that count and log.
+    pub fn see(&mut self, nat: &mut NatChains, family: Family, chain: ChainId) {
+        if !self.sees() {
+            return;
+        }
+        if self.service.options.counter && self.counted.is_none() {
+            let label = nat.comments[self.comment.0 as usize].as_str();
+            self.counted = Some(nat.comment(format!("{label}: new connections")));
+        }
+        let rules = self.front(family, "").seen(self.counted, self.comment);
+        rules.into_iter().for_each(|rule| nat.push(chain, family, rule));
+    }
+
+    /// Whether a backend's chain does more than to translate.
+    fn wraps(&self) -> bool {
+        self.service.options.counter || self.service.options.sticky.is_some()
     }
 
     /// The service's chain (no suffix), or one of those behind it.
@@ -52,6 +91,9 @@ impl<'a> Picker<'a> {
     /// The target of a service that needs no chain: one backend, and one rule for it.
     pub fn direct(&self, group: &Group) -> Option<Target> {
         // The weights do not matter to the question, and most services have two at once.
+        if self.wraps() || self.sees() || self.service.options.limits() {
+            return None;
+        }
         if group.members.iter().filter(|member| member.weight > 0).nth(1).is_some() {
             return None;
         }
@@ -68,6 +110,7 @@ impl<'a> Picker<'a> {
             Ok(weights) => weights,
             Err(Vanishes(index)) => return self.vanishes(nat, group, index),
         };
+        self.known(nat, family, chain, group, &weights);
         match self.service.algorithm {
             Algorithm::Random => self.random(nat, family, chain, group, &weights),
             Algorithm::RoundRobin => {
@@ -89,6 +132,27 @@ impl<'a> Picker<'a> {
         }
     }
 
+    /// Appends the rules that send known clients to their backends.
+    fn known(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, weights: &Weights) {
+        // With one backend there is nothing to choose.
+        if self.service.options.sticky.is_none() || weights.backends.len() < 2 {
+            return;
+        }
+        let prefix = nat.names.prefix().to_owned();
+        for &index in &weights.backends {
+            let backend = group.backends[index as usize];
+            let Some(known) = self.front(family, &prefix).known(backend) else { return };
+            let set = self.front(family, &prefix).client_set(backend);
+            nat.sets.extend(set);
+            let target = Target::Goto(self.backend_chain(nat, family, group, index));
+            nat.push(
+                chain,
+                family,
+                Rule { matches: smallvec![known], comment: Some(self.comment), target, ..Rule::EMPTY },
+            );
+        }
+    }
+
     fn vanishes(&self, nat: &mut NatChains, group: &Group, index: u32) {
         nat.errors.push(vanishes(self.service, group.backends[index as usize], "iptables"));
     }
@@ -100,9 +164,10 @@ impl<'a> Picker<'a> {
             Err(Vanishes(index)) => return self.vanishes(nat, group, index),
         };
         // Protocols share no state here, so each has a cascade of its own and no chain for a backend is needed.
-        let needed = weights.backends.iter().any(|&index| needs_protocol(group.backends[index as usize]));
+        let needed =
+            !self.wraps() && weights.backends.iter().any(|&index| needs_protocol(group.backends[index as usize]));
         let protocols: Vec<Option<Protocol>> = match (needed, self.service.protocols.as_slice()) {
-            (_, [only]) => vec![Some(*only)],
+            (_, [only]) if !self.wraps() => vec![Some(*only)],
             (true, list) => list.iter().copied().map(Some).collect(),
             (false, _) => vec![None],
         };
@@ -132,7 +197,7 @@ impl<'a> Picker<'a> {
     ) {
         let backend = group.backends[index as usize];
         let (protocol, target) = match self.service.protocols.as_slice() {
-            [only] => (Some(*only), self.target(nat, family, group, index)),
+            [only] if !self.wraps() => (Some(*only), self.target(nat, family, group, index)),
             [..] if needs_protocol(backend) => (None, Target::Goto(self.backend_chain(nat, family, group, index))),
             [..] => (None, self.target(nat, family, group, index)),
         };
@@ -142,8 +207,8 @@ impl<'a> Picker<'a> {
     /// The rule target of a backend: itself, or a chain where one target cannot say it.
     fn target(&mut self, nat: &mut NatChains, family: Family, group: &Group, index: u32) -> Target {
         match target(group.backends[index as usize]) {
-            Some(target) => target,
-            None => Target::Goto(self.backend_chain(nat, family, group, index)),
+            Some(target) if !self.wraps() => target,
+            Some(_) | None => Target::Goto(self.backend_chain(nat, family, group, index)),
         }
     }
 
@@ -154,6 +219,15 @@ impl<'a> Picker<'a> {
             return chain;
         }
         let backend = group.backends[index as usize];
+        if self.service.options.counter {
+            let label = nat.comments[self.comment.0 as usize].as_str();
+            let comment = Some(nat.comment(format!("{label}: to {backend}")));
+            nat.push(chain, family, Rule { comment, target: Target::Count, ..Rule::EMPTY });
+        }
+        let remember = self.front(family, nat.names.prefix()).remember(backend);
+        if let Some((matches, target)) = remember {
+            nat.push(chain, family, Rule { matches, comment: Some(self.comment), target, ..Rule::EMPTY });
+        }
         for &protocol in &self.service.protocols {
             let rule = Rule { protocol: Some(protocol), comment: Some(self.comment), ..Rule::default() };
             match (target(backend), backend) {

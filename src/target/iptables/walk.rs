@@ -345,7 +345,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             // The usual case, without the lists of the general one.
             let answer = test::test(rule, at, flow, None);
             match (&answer, &rule.target) {
-                (Answer::No, _) | (Answer::Yes(_), Target::Next) => return None,
+                (Answer::No, _) => return None,
+                (Answer::Yes(_), target) if target.is_nothing() => return None,
                 (Answer::CannotTell, _) | (_, Target::Unknown(_)) => {}
                 (Answer::Yes(_), _) => {
                     let mut taken = Flows::new();
@@ -377,7 +378,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             if let Some(text) = unknown {
                 self.report(rule, About::Target, text);
             }
-            if unknown.is_none() && (rule.target != Target::Next || self.steps.is_some()) {
+            if unknown.is_none() && (!rule.target.is_nothing() || self.steps.is_some()) {
                 let live = std::mem::take(&mut frame.live);
                 for ((flow, part), answer) in live.into_iter().zip(answers) {
                     self.split(flow, part, answer, &mut frame.live, &mut taken);
@@ -484,6 +485,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 accepted.extend(taken);
             }
             Target::Next
+            | Target::Aside(_)
+            | Target::Remember(_)
             | Target::Unknown(_)
             | Target::NoTrack
             | Target::Mark { .. }

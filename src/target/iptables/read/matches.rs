@@ -10,6 +10,7 @@ use crate::target::iptables::model::{BpfInstruction, BpfProgram, MAX_BPF_INSTRUC
 
 use super::option::Module;
 use super::rule::Given;
+use super::stateful;
 use super::value;
 
 /// Appends the matches; says which family they are for, where only one can be meant.
@@ -36,14 +37,21 @@ pub fn build<'t>(
         }),
         Module::Recent => whole(options, into, recent),
         Module::Limit => whole(options, into, |list| {
+            if let Some(own) = stateful::log_rate(list) {
+                return Some(vec![own]);
+            }
             list.iter().any(|one| one.name == "limit" && !one.not).then(|| vec![Match::Remembered(true)])
         }),
         Module::Hashlimit => whole(options, into, |list| {
+            if let Some(own) = stateful::rate(list) {
+                return Some(vec![own]);
+            }
             let rate = list.iter().find(|one| one.name.starts_with("hashlimit") && is_rate(one.name))?;
             Some(vec![Match::Remembered((rate.name != "hashlimit-above") != rate.not)])
         }),
         Module::Connlimit => whole(options, into, connlimit),
         Module::Cluster => whole(options, into, cluster),
+        Module::Set => whole(options, into, |list| stateful::set(list).map(|own| vec![own])),
         Module::Bpf => each(options, into, |one| {
             (one.name == "bytecode" && !one.not).then(|| bytecode(&one.value)).flatten().map(Match::Bpf)
         }),
@@ -186,7 +194,7 @@ fn conntrack<'t>(options: impl Iterator<Item = Given<'t>>, into: &mut Vec<Match<
     let mut family = None;
     for one in options {
         let read = tracked(&one);
-        if let Some(Match::OriginalAddress { net, .. }) = &read {
+        if let Some(Match::OriginalAddress { net, .. } | Match::ReplyAddress { net, .. }) = &read {
             family = Some(net.family());
         }
         into.push(read.unwrap_or(Match::Unknown(one.text)));
@@ -198,6 +206,8 @@ fn tracked<'t>(one: &Given<'t>) -> Option<Match<'t>> {
     let not = one.not;
     let address = |side| value::net(&one.value).map(|net: Net| Match::OriginalAddress { not, side, net });
     let port = |side| value::ports(&one.value).map(|ports| Match::OriginalPort { not, side, ports });
+    let reply_address = |side| value::net(&one.value).map(|net: Net| Match::ReplyAddress { not, side, net });
+    let reply_port = |side| value::ports(&one.value).map(|ports| Match::ReplyPort { not, side, ports });
     match one.name {
         "ctstate" => states(&one.value).map(|states| state(not, states)),
         "ctproto" => {
@@ -206,6 +216,10 @@ fn tracked<'t>(one: &Given<'t>) -> Option<Match<'t>> {
         }
         "ctorigsrc" => address(Side::Source),
         "ctorigdst" => address(Side::Destination),
+        "ctreplsrc" => reply_address(Side::Source),
+        "ctrepldst" => reply_address(Side::Destination),
+        "ctreplsrcport" => reply_port(Side::Source),
+        "ctrepldstport" => reply_port(Side::Destination),
         "ctorigsrcport" => port(Side::Source),
         "ctorigdstport" => port(Side::Destination),
         "ctdir" => match one.value.to_ascii_uppercase().as_str() {
@@ -248,6 +262,9 @@ fn is_rate(name: &str) -> bool {
 
 /// The connection itself is the only one that is counted.
 fn connlimit<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
+    if let Some(own) = stateful::count(list) {
+        return Some(vec![own]);
+    }
     let limit = list.iter().find(|one| matches!(one.name, "connlimit-above" | "connlimit-upto"))?;
     let above = value::number(&limit.value)? < 1;
     let holds = if limit.name == "connlimit-above" { above } else { !above };

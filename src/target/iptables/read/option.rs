@@ -78,6 +78,7 @@ pub enum Module {
     Cluster,
     Bpf,
     Iprange,
+    Set,
 }
 
 impl Module {
@@ -101,6 +102,7 @@ impl Module {
             "cluster" => Module::Cluster,
             "bpf" => Module::Bpf,
             "iprange" => Module::Iprange,
+            "set" => Module::Set,
             _ => return None,
         })
     }
@@ -125,6 +127,7 @@ impl Module {
             Module::Cluster => CLUSTER,
             Module::Bpf => BPF,
             Module::Iprange => IPRANGE,
+            Module::Set => SET,
         };
         [own, &[]]
     }
@@ -209,6 +212,19 @@ const CLUSTER: &[Spec] = &[
 const BPF: &[Spec] = &[spec("bytecode", 1), spec("object-pinned", 1)];
 const IPRANGE: &[Spec] = &[spec("src-range", 1), spec("dst-range", 1)];
 
+const SET: &[Spec] = &[
+    spec("match-set", 2),
+    spec("return-nomatch", 0),
+    spec("update-counters", 0),
+    spec("update-subcounters", 0),
+    spec("packets-eq", 1),
+    spec("packets-lt", 1),
+    spec("packets-gt", 1),
+    spec("bytes-eq", 1),
+    spec("bytes-lt", 1),
+    spec("bytes-gt", 1),
+];
+
 const TO_REJECT: &[Spec] = &[spec("reject-with", 1)];
 const TO_DNAT: &[Spec] = &[spec("to-destination", 1), spec("random", 0), spec("persistent", 0)];
 const TO_SNAT: &[Spec] = &[spec("to-source", 1), spec("random", 0), spec("random-fully", 0), spec("persistent", 0)];
@@ -259,6 +275,16 @@ const TO_NFLOG: &[Spec] = &[
 const TO_ULOG: &[Spec] =
     &[spec("ulog-nlgroup", 1), spec("ulog-prefix", 1), spec("ulog-cprange", 1), spec("ulog-qthreshold", 1)];
 const TO_TCPMSS: &[Spec] = &[spec("set-mss", 1), spec("clamp-mss-to-pmtu", 0)];
+const TO_SET: &[Spec] = &[
+    spec("add-set", 2),
+    spec("del-set", 2),
+    spec("map-set", 2),
+    spec("timeout", 1),
+    spec("exist", 0),
+    spec("map-mark", 0),
+    spec("map-prio", 0),
+    spec("map-queue", 0),
+];
 const TO_AUDIT: &[Spec] = &[spec("type", 1)];
 
 /// The options of a known target; `None` for one that is not known.
@@ -279,6 +305,7 @@ pub fn target(name: &str) -> Option<&'static [Spec]> {
         "ULOG" => TO_ULOG,
         "TCPMSS" => TO_TCPMSS,
         "AUDIT" => TO_AUDIT,
+        "SET" => TO_SET,
         "TRACE" => &[],
         _ => return None,
     })

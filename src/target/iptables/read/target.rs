@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::ir::Family;
 use crate::target::iptables::dump::Target;
-use crate::target::iptables::model::DnatPort;
+use crate::target::iptables::model::{DnatPort, SetName};
 
 use super::rule::Given;
 use super::value;
@@ -15,11 +15,15 @@ use super::value;
 /// packet goes on behind whatever it does.
 pub fn build<'t>(name: &str, options: &[Given<'t>], foreign: bool, text: &'t str) -> (Target<'t>, Option<Family>) {
     let target = match name {
-        "LOG" | "NFLOG" | "ULOG" | "TCPMSS" | "AUDIT" | "TRACE" => Some(Target::Next),
+        "LOG" => Some(Target::Aside(match options {
+            [only] if only.name == "log-prefix" && !foreign => Some(only.value.clone()),
+            _ => None,
+        })),
+        "NFLOG" | "ULOG" | "TCPMSS" | "AUDIT" | "TRACE" => Some(Target::Aside(None)),
         "REJECT" => Some(Target::Reject),
         "NOTRACK" => Some(Target::NoTrack),
         "CT" if options.iter().any(|one| one.name == "notrack") => Some(Target::NoTrack),
-        "CT" => Some(Target::Next),
+        "CT" => Some(Target::Aside(None)),
         _ if foreign => None,
         "ACCEPT" => Some(Target::Accept),
         "DROP" => Some(Target::Drop),
@@ -31,6 +35,7 @@ pub fn build<'t>(name: &str, options: &[Given<'t>], foreign: bool, text: &'t str
         "MARK" => mark(options, false),
         "CONNMARK" => mark(options, true),
         "HMARK" => hmark(options),
+        "SET" => remember(options),
         _ => None,
     };
     let family = match &target {
@@ -38,6 +43,13 @@ pub fn build<'t>(name: &str, options: &[Given<'t>], foreign: bool, text: &'t str
         Some(_) | None => None,
     };
     (target.unwrap_or(Target::Unknown(text)), family)
+}
+
+/// `--add-set NAME src --exist`
+fn remember<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
+    let [add, exist] = options else { return None };
+    let named = add.name == "add-set" && add.second == "src" && exist.name == "exist";
+    named.then(|| SetName::new(add.value.to_string()).map(Target::Remember)).flatten()
 }
 
 /// The value of an option that is given once.

@@ -59,6 +59,8 @@ pub(super) fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
         }
         Target::NoTrack => flow.tracked = false,
         Target::Next
+        | Target::Aside(_)
+        | Target::Remember(_)
         | Target::Unknown(_)
         | Target::Accept
         | Target::Drop

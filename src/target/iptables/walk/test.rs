@@ -9,7 +9,7 @@ use crate::meaning::Action;
 use crate::statement::balance::Protocol;
 use crate::survey::{Asked, Side};
 use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, States};
-use crate::target::iptables::model::Negatable;
+use crate::target::iptables::model::{self, Negatable};
 use crate::trace::{Machine, Packet, Source};
 
 use super::part::Chance;
@@ -256,6 +256,31 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             };
             if flow.tracked { unless(not, port.map(|port| ports.contains(port))) } else { Some(false) }
         }
+        Match::ReplyAddress { not, side, net } => {
+            // Who answers is who gets the packet now, and the answer goes to who sent it.
+            let address = match side {
+                Side::Source => flow.destination,
+                Side::Destination => flow.source,
+            };
+            let own = match side {
+                Side::Source => Side::Destination,
+                Side::Destination => Side::Source,
+            };
+            at.ask(|asked| ask_net(asked, own, address, net));
+            if flow.tracked { unless(not, in_net(address, net, at)) } else { Some(false) }
+        }
+        Match::ReplyPort { not, side, ports } => {
+            let own = match side {
+                Side::Source => Side::Destination,
+                Side::Destination => Side::Source,
+            };
+            if flow.tracked { unless(not, port_in(own, std::slice::from_ref(ports), at, flow)) } else { Some(false) }
+        }
+        Match::Stateful(own) => Some(match **own {
+            model::Match::LogRate => true,
+            // A client that is not known, and under every limit.
+            _ => false,
+        }),
         Match::Mark { not, connection, value, mask } => {
             let mark = if *connection { flow.connection_mark } else { flow.mark };
             Some((mark & mask == *value) != *not)

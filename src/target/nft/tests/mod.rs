@@ -72,7 +72,7 @@ fn a_drained_program_makes_the_kernel_track_connections() {
 
 #[test]
 fn an_instance_has_a_table_of_its_own() {
-    let options = Options { instance: Some(Instance::new("edge").expect("a name")) };
+    let options = Options { instance: Some(Instance::new("edge").expect("a name")), ..Options::default() };
     let ruleset = lower(&config("balance tcp 80 -> 10.0.0.1\n"), &options).expect("a correct program");
     assert_eq!(ruleset.table.as_str(), "lbc-edge");
 }

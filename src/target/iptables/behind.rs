@@ -1,0 +1,135 @@
+//! Behind the translation: who is masqueraded on the way out, and who is accepted on the way through.
+
+use ipnet::IpNet;
+use smallvec::smallvec;
+
+use crate::address::outside;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::dispatch::owners::{Claim, Clients, Effect, claims};
+use crate::ir::options::SourceNat;
+use crate::ir::{Config, Family, Service};
+
+use super::lower::NatChains;
+use super::model::{Chain, ChainId, CommentId, HookJump, Match, Negatable, Rule, Target, Translated};
+
+/// Rules for the claims of one service on one destination: clients times backends.
+const MAX_RULES: usize = 65_536;
+
+/// The chain behind POSTROUTING, where any service changes who backends see.
+pub fn postrouting(config: &Config, nat: &mut NatChains) -> Option<HookJump> {
+    let mut chain = None;
+    for family in Family::ALL {
+        for claim in own_claims(config, family, Effect::SourceNat, nat) {
+            let chain = *chain.get_or_insert_with(|| {
+                let name = nat.names.fixed("POSTROUTING");
+                nat.add(name)
+            });
+            let service = &config.services()[claim.service as usize];
+            let target = match &service.options.source_nat {
+                SourceNat::Kept => Target::Return,
+                SourceNat::Masquerade => Target::Masquerade,
+                SourceNat::Address(addresses) => addresses.get(family).map_or(Target::Return, Target::Snat),
+                SourceNat::Hairpin(_) => Target::Goto(hairpin(service, family, claim.service, nat)),
+            };
+            for rule in rules(&claim, family, &target) {
+                nat.push(chain, family, rule);
+            }
+        }
+    }
+    chain.map(|chain| HookJump { built_in: "POSTROUTING", chain })
+}
+
+/// The chain behind FORWARD of the filter table, where any service accepts.
+pub fn forward(config: &Config, nat: &mut NatChains) -> Option<Chain> {
+    let mut lists = [Vec::new(), Vec::new()];
+    for (family, list) in Family::ALL.into_iter().zip(&mut lists) {
+        for claim in own_claims(config, family, Effect::Accept, nat) {
+            let accepts = config.services()[claim.service as usize].options.accept;
+            list.extend(rules(&claim, family, if accepts { &Target::Accept } else { &Target::Return }));
+        }
+    }
+    let [v4, v6] = lists;
+    let needed = !(v4.is_empty() && v6.is_empty());
+    needed.then(|| Chain { name: nat.names.fixed("FORWARD"), v4, v6 })
+}
+
+fn own_claims<'c>(config: &'c Config, family: Family, effect: Effect, nat: &mut NatChains) -> Vec<Claim<'c>> {
+    let claims = claims(config, family, effect, "iptables").unwrap_or_else(|errors| {
+        nat.errors.extend(errors);
+        Vec::new()
+    });
+    for claim in &claims {
+        let clients = match claim.clients {
+            Clients::All => 1,
+            Clients::In(nets) | Clients::NotIn(nets) => nets.len(),
+        };
+        let count = clients * claim.backends.as_ref().map_or(1, Vec::len);
+        if count > MAX_RULES {
+            let service = &config.services()[claim.service as usize];
+            nat.errors.push(
+                Diagnostic::error(
+                    Code::TargetLimit,
+                    service.loc,
+                    format!("`{}` would need {count} rules behind the translation", service.name),
+                )
+                .here("clients of `from` times backends")
+                .help("give the service an address of its own to listen on, or fewer nets in `from`"),
+            );
+            return Vec::new();
+        }
+    }
+    claims
+}
+
+/// The chain of a service with a rule for each backend and the clients near it; both families share it.
+fn hairpin(service: &Service, family: Family, index: u32, nat: &mut NatChains) -> ChainId {
+    let chain = nat.hairpin(index, &service.name);
+    if !nat.chains[chain.0 as usize].rules(family).is_empty() {
+        return chain;
+    }
+    let SourceNat::Hairpin(near) = &service.options.source_nat else { return chain };
+    let positive = |value| Some(Negatable { not: false, value });
+    for near in near.get(family) {
+        for &client in &near.clients {
+            let rule = Rule {
+                source: positive(client),
+                destination: positive(IpNet::from(near.backend)),
+                comment: Some(CommentId(index)),
+                target: Target::Masquerade,
+                ..Rule::EMPTY
+            };
+            nat.push(chain, family, rule);
+        }
+    }
+    chain
+}
+
+/// A rule for each client net and backend of a claim: conntrack takes one of each.
+fn rules(claim: &Claim<'_>, family: Family, target: &Target) -> Vec<Rule> {
+    let net = |not: bool| move |value: &IpNet| Some(Negatable { not, value: *value });
+    let clients: Vec<Option<Negatable<IpNet>>> = match claim.clients {
+        Clients::All => vec![None],
+        Clients::In(nets) => nets.iter().map(net(false)).collect(),
+        Clients::NotIn([only]) => vec![net(true)(only)],
+        Clients::NotIn(nets) => outside(family, nets).iter().map(net(false)).collect(),
+    };
+    let backends = match &claim.backends {
+        None => vec![None],
+        Some(list) => list.iter().map(|one| Some((one.address, one.ports))).collect(),
+    };
+    let mut rules = Vec::with_capacity(clients.len() * backends.len());
+    for client in clients {
+        for &backend in &backends {
+            let Claim { destination, ports: port, .. } = *claim;
+            let translated = Translated { destination, port, client: client.clone(), backend };
+            rules.push(Rule {
+                protocol: Some(claim.protocol),
+                matches: smallvec![Match::Translated(Box::new(translated))],
+                comment: Some(CommentId(claim.service)),
+                target: target.clone(),
+                ..Rule::EMPTY
+            });
+        }
+    }
+    rules
+}
