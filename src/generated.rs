@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
+use crate::dispatch::owners::{self, Effect};
 use crate::ir::{Config, Family};
 use crate::meaning::{Connection, Direction};
 use crate::program::Program;
@@ -109,6 +110,7 @@ pub struct Parts {
     pub from: Choice,
     pub on: Choice,
     pub output: Choice,
+    pub effects: Choice,
     pub backends: Choice,
 }
 
@@ -147,6 +149,22 @@ pub const PARTS: Parts = Parts {
     ],
     on: &[(5, ""), (1, " on eth0"), (1, " on eth1, wg*"), (1, " on not eth0"), (1, " on not wg*, wg0, lo")],
     output: &[(2, ""), (1, " output")],
+    effects: &[
+        (6, ""),
+        (2, " masquerade"),
+        (2, " masquerade hairpin"),
+        (1, " snat 192.0.2.9, 2001:db8:9::9"),
+        (1, " snat 192.0.2.8"),
+        (2, " sticky 10m"),
+        (1, " limit 5/second"),
+        (1, " limit 2/minute burst 9 per source else reject"),
+        (1, " max-connections 4 per source"),
+        (1, " max-connections 1000 else reject"),
+        (1, " counter"),
+        (1, " log \"x$y: \""),
+        (1, " sticky 1h30s masquerade counter limit 3/hour per source max-connections 7 log"),
+        (1, " sticky 5s snat 192.0.2.9 limit 100/second burst 7 else reject counter"),
+    ],
     backends: &[
         (2, "a:8080 weight 2, b:8080"),
         (1, "a, b weight 3, c"),
@@ -163,17 +181,17 @@ pub const PARTS: Parts = Parts {
 
 /// What [`PARTS`] name.
 pub const NAMES: &str = "host a = 10.9.1.11, fd09:1::11\nhost b = 10.9.1.12, fd09:1::12\nhost c = 10.9.1.13\n\
-                         host d = fd09:1::14\npool both = a:8080, b:8081 weight 2\npool nested = both weight 5, d:90\n";
+                         host d = fd09:1::14\nnet near = 10.20.0.0/16, 10.9.1.0/24, fd09:1::/64\npool both = a:8080, b:8081 weight 2\npool nested = both weight 5, d:90\n";
 
 /// One statement that may overlap with any other.
 pub fn statement(parts: &Parts) -> impl Strategy<Value = String> + use<> {
     let one =
         |choice: Choice| Union::new_weighted(choice.iter().map(|(weight, part)| (*weight, Just(*part))).collect());
     let listen = (one(parts.protocols), one(parts.destinations), one(parts.ports));
-    let options = (one(parts.by), one(parts.from), one(parts.on), one(parts.output));
+    let options = (one(parts.by), one(parts.from), one(parts.on), one(parts.output), one(parts.effects));
     (listen, options, one(parts.backends)).prop_map(
-        |((protocols, destination, ports), (by, from, on, output), backends)| {
-            format!("balance {protocols} {destination}{ports}{by}{from}{on}{output} -> {backends}\n")
+        |((protocols, destination, ports), (by, from, on, output, effects), backends)| {
+            format!("balance {protocols} {destination}{ports}{by}{from}{on}{output}{effects} -> {backends}\n")
         },
     )
 }
@@ -187,7 +205,14 @@ pub fn program(names: &str, statements: &[String]) -> Option<(String, Config)> {
         let longer = format!("{text}{head} as s{index} ->{tail}");
         let parsed = parse(&longer).unwrap_or_else(|errors| panic!("{errors}"));
         // Statements that repeat a listener are errors of the program; those before them are a program all the same.
-        if let Ok(right) = resolve::resolve(&parsed) {
+        let told = |config: &Config| {
+            let told = |family| owners::claims(config, family, Effect::SourceNat, "any").is_ok();
+            Family::ALL.into_iter().all(told)
+        };
+        // Nor can services whose connections no target can tell apart.
+        if let Ok(right) = resolve::resolve(&parsed)
+            && told(&right)
+        {
             text = longer;
             config = Some(right);
         }

@@ -1,6 +1,7 @@
 //! `lbc explain`
 
 mod foreign;
+mod options;
 
 use std::path::PathBuf;
 
@@ -253,6 +254,7 @@ fn conditions(service: &Service) -> Vec<String> {
     if service.output {
         list.push("also connections that this machine opens".to_owned());
     }
+    list.extend(options::lines(service));
     list
 }
 
@@ -279,6 +281,7 @@ struct JsonService {
     origin: String,
     listener: String,
     algorithm: String,
+    options: options::JsonOptions,
     families: Vec<JsonFamily>,
 }
 
@@ -326,6 +329,7 @@ fn json(config: &Config, service: &Service, form: Form) -> JsonService {
         origin: config.origin(service),
         listener: listener(service),
         algorithm: algorithm(service),
+        options: options::json(service),
         families: families.collect(),
     }
 }

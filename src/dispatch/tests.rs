@@ -139,6 +139,7 @@ const PARTS: Parts = Parts {
         (1, " on eth1"),
     ],
     output: &[(1, ""), (1, " output")],
+    effects: &[(1, "")],
     backends: &[(1, "172.16.0.1:7"), (1, ":7"), (1, "172.16.0.1:7 weight 0")],
 };
 
