@@ -127,7 +127,7 @@ fn an_unknown_match_is_no_match_and_is_said() {
     let trace = trace(&text, &to("203.0.113.10", 80), &machine(&[]));
     assert_eq!(outcomes(&trace), ["Dnat(10.9.1.3, 80) 1"]);
     let what: Vec<&str> = trace.unknown.iter().map(|unknown| unknown.what.as_str()).collect();
-    assert_eq!(what, ["-m set --match-set lb src", "-j FANCY --with x", "a value of the packet that is not known"]);
+    assert_eq!(what, ["--match-set lb src", "-j FANCY --with x", "a value of the packet that is not known"]);
     let hits: Vec<Hit> = trace.steps.iter().map(|step| step.hit).collect();
     assert_eq!(hits, [Hit::CannotTell, Hit::No, Hit::CannotTell, Hit::CannotTell, Hit::Yes]);
 }
