@@ -4,7 +4,7 @@ use crate::source::{Loc, SourceId, Span};
 
 macro_rules! codes {
     ($($variant:ident = $number:literal $name:literal: $summary:literal;)*) => {
-        /// The stable code of an error. Codes never change meaning.
+        /// The stable code of an error or a lint. Codes never change meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $(#[doc = $summary] $variant,)* }
 
@@ -50,12 +50,15 @@ codes! {
     TargetLimit = "017" "target-limit": "more than a target can hold";
     NotAnAddress = "018" "not-an-address": "a DNS name where an address or a declared host is needed";
     UnsupportedOnTarget = "019" "unsupported-on-target": "an option that the target cannot do";
+    StickyCapacity = "109" "sticky-capacity": "sticky clients in a list that holds 100 of them";
 }
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     Error,
+    /// A probable mistake: the output is right as far as it goes.
+    Warning,
 }
 
 /// A second place that belongs to a diagnostic.
@@ -88,6 +91,11 @@ impl Diagnostic {
             labels: Vec::new(),
             help: None,
         }
+    }
+
+    /// A probable mistake at a place of one of the sources.
+    pub fn warning(code: Code, loc: Loc, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, loc, message) }
     }
 
     /// The text that stands at the underlined place.

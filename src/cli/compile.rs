@@ -109,8 +109,11 @@ impl Compile {
         self.check_arguments()?;
         let (mut program, syntax) = self.input.program(&self.declarations)?;
         let compiled = self.compile(&mut program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
-        let diagnostics = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
-        report(global, Stream::Err, &program.sources, diagnostics)?;
+        let findings = match &compiled {
+            Ok((_, config)) => self.warnings(config),
+            Err(errors) => errors.clone(),
+        };
+        report(global, Stream::Err, &program.sources, &findings)?;
         let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         let proven = if self.no_validate { None } else { rules.prove(global, &config)? };
@@ -183,6 +186,14 @@ impl Compile {
             Target::NftJson => Rules::NftJson(nft::lower(&config, &options)?),
         };
         Ok((rules, config))
+    }
+
+    /// What compiles, and will probably not do what was hoped for.
+    fn warnings(&self, config: &Config) -> Vec<Diagnostic> {
+        match (self.target, self.sticky_store) {
+            (Target::Iptables, Some(Store::Recent) | None) => iptables::sticky_capacity(config),
+            (Target::Iptables | Target::Nft | Target::NftJson, _) => Vec::new(),
+        }
     }
 
     /// Why the output holds no rules, where it holds none.

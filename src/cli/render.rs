@@ -190,6 +190,7 @@ impl miette::Diagnostic for Shown<'_> {
     fn severity(&self) -> Option<miette::Severity> {
         Some(match self.diagnostic.severity {
             Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
         })
     }
 
@@ -436,6 +437,7 @@ fn json<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Json<'a> {
         name: diagnostic.code.name(),
         severity: match diagnostic.severity {
             Severity::Error => "error",
+            Severity::Warning => "warning",
         },
         message: &diagnostic.message,
         place: json_place(sources, &diagnostic.primary),

@@ -95,7 +95,8 @@ pub fn retain_causes(program: &Program, errors: &mut Vec<Diagnostic>, syntax: &[
         | Code::PoolNesting
         | Code::TargetLimit
         | Code::NotAnAddress
-        | Code::UnsupportedOnTarget => true,
+        | Code::UnsupportedOnTarget
+        | Code::StickyCapacity => true,
     });
 }
 

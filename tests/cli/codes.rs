@@ -160,3 +160,18 @@ fn labels_in_other_files_are_shown_with_their_source() {
         .file("b.lb", "# second\npool web = 10.0.0.2\n");
     test.snapshot("label-elsewhere", "check a.lb b.lb");
 }
+
+/// A warning: the rules come out all the same.
+#[test]
+fn sticky_capacity() {
+    let text = "balance tcp 80 sticky 10m -> 10.0.0.1, 10.0.0.2\nbalance tcp 81 sticky 10m -> 10.0.0.1\n";
+    let run = web(text).unicode().snapshot("code-LB109", "compile --target iptables web.lb");
+    run.is_harmless();
+    assert!(run.code == Some(0) && run.stdout.contains("-m recent --rcheck"), "{}", run.stderr);
+    let silent = web(text).run("compile --target iptables --sticky-store ipset web.lb");
+    assert!(
+        silent.code == Some(0) && silent.stderr.is_empty() && silent.stdout.contains("--match-set LBC:"),
+        "{}",
+        silent.stderr
+    );
+}

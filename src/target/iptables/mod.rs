@@ -17,6 +17,7 @@ mod service;
 mod tests;
 mod walk;
 
+pub use front::sticky_capacity;
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::prove;
