@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 missing=
 for pair in nft:nftables iptables-nft-restore:iptables iptables-legacy-restore:iptables ip:iproute2 \
-    conntrack:conntrack unshare:util-linux; do
+    conntrack:conntrack ipset:ipset unshare:util-linux; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ]; then

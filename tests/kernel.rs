@@ -33,6 +33,8 @@ mod datagram;
 mod drained;
 #[path = "kernel/evaluator.rs"]
 mod evaluator;
+#[path = "kernel/forward.rs"]
+mod forward;
 #[path = "kernel/generated.rs"]
 mod generated;
 #[path = "kernel/handwritten.rs"]

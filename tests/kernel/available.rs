@@ -118,6 +118,16 @@ impl Machine {
     }
 }
 
+/// Whether a tool is there that only one test needs: without it the test is skipped, or fails where nothing may be.
+pub fn has(name: &str, test: &str) -> bool {
+    let found = find(name).is_some();
+    if !found {
+        assert!(env::var(MODE).as_deref() != Ok("require"), "{MODE}=require, but this machine lacks {}", no_tool(name));
+        say(&format!("{test}: skipped; this machine lacks {}", no_tool(name)));
+    }
+    found
+}
+
 /// The words for a tool that is not installed.
 pub fn no_tool(name: &str) -> String {
     format!("the tool `{name}`")

@@ -1,10 +1,12 @@
 //! `--format script`: install, replace, remove, and nothing else.
 
+use crate::available::{has, tool};
 use crate::case::{failures, with_hosts};
 use crate::lab;
-use crate::net::Lab;
+use crate::net::{Host, Lab};
 use crate::sharing::loaded;
 use crate::target::{Rules, Target};
+use crate::traffic::Proto;
 
 const FIRST: &str = "\
 balance tcp,udp vip:80 as kept by round-robin output -> b1, b2
@@ -217,6 +219,57 @@ fn instances_leave_each_other_alone() {
         let found = failures(&lab, target, FIRST, "tcp client > LOCAL:81 = refused");
         assert!(found.is_empty(), "\n{found}");
         run(&lab, &default, &["remove"]);
+        assert_eq!(loaded(&lab, target), nothing, "{target}");
+    }
+}
+
+/// The servers of the same clients, one connection each.
+fn servers(lab: &Lab, ipv6: bool) -> Vec<String> {
+    let clients = (0..400u16).map(|nth| {
+        let text = match ipv6 {
+            true => format!("fd20::{:x}:{:x}", nth % 7, nth + 1),
+            false => format!("10.20.{}.{}", nth / 100, nth % 100 + 1),
+        };
+        text.parse().expect("an address")
+    });
+    let vip = if ipv6 { "[2001:db8:ffff::10]:80" } else { "203.0.113.10:80" };
+    lab.probe(Proto::Tcp, vip).sources(clients).window(32).servers()
+}
+
+#[test]
+fn sticky_clients_in_an_ipset_are_more_than_a_hundred_and_outlive_a_new_program() {
+    let Some(lab) = lab!() else { return };
+    if !has("ipset", "sticky clients in an ipset") {
+        return;
+    }
+    let store = ["--sticky-store", "ipset"];
+    let program = "balance tcp,udp vip:80 as kept sticky 5m -> b1, b2, b3:8080\n";
+    let drained = program.replace("b2,", "b2 weight 0,");
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let nothing = loaded(&lab, target);
+        let sets = || lab.run_ok(Host::Balancer, tool("ipset").args(["list", "-n"]), "").expect("the sets");
+        run(&lab, &script(target, program, &store), &[]);
+        run(&lab, &script(target, program, &store), &[]);
+        assert_eq!(sets().lines().count(), 6, "{target}: one for each backend and family");
+        for ipv6 in [false, true] {
+            let first = servers(&lab, ipv6);
+            for server in ["b1:80", "b2:80", "b3:8080"] {
+                assert!(first.iter().filter(|own| *own == server).count() > 100, "{target}: {server}");
+            }
+            assert_eq!(servers(&lab, ipv6), first, "{target}: everyone stays");
+            run(&lab, &script(target, &drained, &store), &[]);
+            let second = servers(&lab, ipv6);
+            for (old, new) in first.iter().zip(&second) {
+                assert!(if old == "b2:80" { new != "b2:80" } else { new == old }, "{target}: from {old} to {new}");
+            }
+            run(&lab, &script(target, program, &store), &[]);
+        }
+        run(&lab, &script(target, &drained, &store), &[]);
+        assert_eq!(sets().lines().count(), 4, "{target}: those of the drained backend are gone");
+        run(&lab, &script(target, &drained, &store), &["remove"]);
+        assert_eq!(sets(), "", "{target}");
         assert_eq!(loaded(&lab, target), nothing, "{target}");
     }
 }
