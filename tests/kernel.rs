@@ -75,5 +75,7 @@ mod stats;
 mod sys;
 #[path = "kernel/target.rs"]
 mod target;
+#[path = "kernel/together.rs"]
+mod together;
 #[path = "kernel/traffic.rs"]
 mod traffic;
