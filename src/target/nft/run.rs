@@ -382,12 +382,7 @@ fn learn<'a>(
     next: &mut Nexts<'a>,
 ) {
     let single = |mut list: Gots<'a>| match (list.pop(), list.is_empty()) {
-        (Some((_, got)), true) => {
-            if let Got::Parts(parts) = &got {
-                parts.iter().for_each(|part| scene.notes.pin(part));
-            }
-            got
-        }
+        (Some((_, got)), true) => got,
         _ => Got::Unknown(set.into()),
     };
     let key = match single(scene.evaluate(key, &way.flow.state, meter)) {

@@ -95,6 +95,13 @@ impl Notes<'_> {
         }
     }
 
+    /// The answer holds for this packet alone.
+    pub fn pin_all(self) {
+        if let Some(asked) = self.0 {
+            asked.pin();
+        }
+    }
+
     /// Something was made of a value that no range describes: it holds for this value alone.
     pub fn pin(self, part: &Part<'_>) {
         if let Part::Known(atom, origin) = part
