@@ -19,7 +19,7 @@ pub enum Atom<'a> {
 }
 
 /// What of the packet a value is, where it is just that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// It is the same whatever the packet's addresses and ports are.
     Fixed,
