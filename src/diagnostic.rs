@@ -77,6 +77,7 @@ pub struct Diagnostic {
     pub message: String,
     pub primary: Label,
     pub labels: Vec<Label>,
+    /// Lines behind the first are to be copied as they are.
     pub help: Option<String>,
 }
 

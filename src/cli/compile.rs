@@ -182,8 +182,8 @@ impl Compile {
                     }
                 }
             }
-            Target::Nft => Rules::Nft(nft::lower(&config, &options)?),
-            Target::NftJson => Rules::NftJson(nft::lower(&config, &options)?),
+            Target::Nft => Rules::Nft(nft::lower(&config, &options, nft::Format::Text)?),
+            Target::NftJson => Rules::NftJson(nft::lower(&config, &options, nft::Format::Json)?),
         };
         Ok((rules, config))
     }

@@ -97,6 +97,10 @@ fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic],
             one = format!("{}: {}\n", diagnostic.code.as_str(), shown.message);
         }
         text.push_str(one.trim_start_matches('\n'));
+        // Rules to be copied: no line break of ours may end up in them.
+        for line in diagnostic.help.iter().flat_map(|help| help.lines().skip(1)) {
+            let _ = writeln!(text, "    {}", printable(line));
+        }
         text.push('\n');
     }
     if !list.is_empty() {
@@ -196,7 +200,7 @@ impl miette::Diagnostic for Shown<'_> {
 
     fn help<'b>(&'b self) -> Option<Box<dyn std::fmt::Display + 'b>> {
         let help = self.diagnostic.help.as_ref()?;
-        Some(Box::new(printable(help)))
+        Some(Box::new(printable(help.lines().next()?)))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {

@@ -50,8 +50,8 @@ pub fn compiled<T>(
             let rules = iptables::lower(config, &options)?;
             iptables::print_restore(&rules, Families::One(family), Hooks::Include, &mut text)
         }
-        Target::Nft => nft::lower(config, &options)?.print_text(&mut text),
-        Target::NftJson => nft::lower(config, &options)?.print_json(&mut text),
+        Target::Nft => nft::lower(config, &options, nft::Format::Text)?.print_text(&mut text),
+        Target::NftJson => nft::lower(config, &options, nft::Format::Json)?.print_json(&mut text),
     };
     wrote.expect("memory takes every write");
     let text = String::from_utf8(text).expect("all that is printed is UTF-8");

@@ -16,6 +16,8 @@ pub enum Unit {
 }
 
 impl Unit {
+    pub const ALL: [Unit; 3] = [Unit::Second, Unit::Minute, Unit::Hour];
+
     pub fn seconds(self) -> u64 {
         match self {
             Unit::Second => 1,

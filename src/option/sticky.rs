@@ -42,7 +42,8 @@ fn error(span: Span, message: String) -> SyntaxError {
     SyntaxError::new(Code::InvalidNumber, span, message)
 }
 
-fn millis(mut text: &str) -> Option<u64> {
+/// The milliseconds of a duration, at most [`u64::MAX`]; `None` for what is none. nft writes them alike.
+pub fn millis(mut text: &str) -> Option<u64> {
     let mut sum = 0u64;
     while !text.is_empty() {
         let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|&len| len > 0)?;

@@ -5,7 +5,7 @@ pub mod nft;
 pub mod split;
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::ir::{Config, Service};
+use crate::ir::Service;
 
 /// What the command line says about the output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,27 +50,6 @@ impl Instance {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// LB019 for every option that the target cannot do yet.
-fn pending(config: &Config, target: &str) -> Vec<Diagnostic> {
-    let mut errors = Vec::new();
-    for service in config.services() {
-        const PENDING: [&str; 8] =
-            ["sticky", "masquerade", "snat", "accept", "limit", "max-connections", "counter", "log"];
-        for (keyword, loc) in service.options.places.iter().filter(|(keyword, _)| PENDING.contains(keyword)) {
-            errors.push(
-                Diagnostic::error(
-                    Code::UnsupportedOnTarget,
-                    *loc,
-                    format!("the {target} target cannot do `{keyword}` in this version of lbc"),
-                )
-                .here("not lowered yet")
-                .help("leave it out; `lbc check` accepts it, because the language has it"),
-            );
-        }
-    }
-    errors
 }
 
 /// LB016 for a share that the target's arithmetic rounds to nothing.

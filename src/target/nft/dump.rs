@@ -10,8 +10,11 @@ use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 
 use crate::ir::Family;
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 use crate::trace::Unknown;
+
+pub use super::kind::{Kind, number};
 
 /// All tables of a machine that see IP packets. Those of the families `arp`, `bridge` and `netdev` are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +46,8 @@ impl TableFamily {
 pub struct Table {
     pub family: TableFamily,
     pub name: String,
+    /// The names of its counters.
+    pub counters: Vec<String>,
     chains: Vec<Chain>,
     sets: Vec<Set>,
     chain_of: HashMap<String, usize>,
@@ -54,6 +59,7 @@ impl Table {
         Table {
             family,
             name: name.to_owned(),
+            counters: Vec::new(),
             chains: Vec::new(),
             sets: Vec::new(),
             chain_of: HashMap::new(),
@@ -195,6 +201,8 @@ pub struct Set {
     pub key: Vec<Kind>,
     /// What a map's data is made of; empty for sets and verdict maps.
     pub data: Vec<Kind>,
+    /// Milliseconds after which elements are gone that rules put in.
+    pub timeout: Option<u64>,
     pub elements: Vec<Element>,
 }
 
@@ -270,11 +278,30 @@ pub enum Statement {
     /// `limit`, `ct count`: passes while the client stays below (`over`: when it is above).
     Limit {
         over: bool,
-        text: Box<str>,
+        bound: Bound,
     },
-    /// Decides nothing: `counter`, `log`.
-    Quiet(Box<str>),
+    /// Decides nothing.
+    Quiet(Quiet),
     Unknown(Box<str>),
+}
+
+/// What a limit counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limit rate N/UNIT burst N packets`; in a nat chain a packet is a connection.
+    Packets { rate: u32, unit: Unit, burst: u32 },
+    /// `ct count N`
+    Connections(u32),
+    /// The whole statement as nft writes it.
+    Other(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// With the name of one that is shared.
+    Counter(Option<Box<str>>),
+    /// With its prefix.
+    Log(Option<Box<str>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -402,136 +429,6 @@ impl Field {
             Field::Direction => Kind::Direction,
             Field::Status => Kind::Status,
         }
-    }
-}
-
-/// What the values of a field, or of a part of a set, are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    Family,
-    Protocol,
-    Interface,
-    Mark,
-    Address,
-    /// Ports, and the numbers of `numgen` and `jhash`.
-    Number,
-    AddressType,
-    /// Bits.
-    State,
-    Direction,
-    /// Bits.
-    Status,
-    Verdict,
-    Unknown,
-}
-
-/// The numbers that have names: include/uapi/linux/{netfilter,in,rtnetlink}.h, nf_conntrack_common.h.
-const WORDS: &[(Kind, &str, u32)] = &[
-    (Kind::Family, "ipv4", 2),
-    (Kind::Family, "ipv6", 10),
-    (Kind::Protocol, "icmp", 1),
-    (Kind::Protocol, "igmp", 2),
-    (Kind::Protocol, "tcp", 6),
-    (Kind::Protocol, "udp", 17),
-    (Kind::Protocol, "dccp", 33),
-    (Kind::Protocol, "gre", 47),
-    (Kind::Protocol, "esp", 50),
-    (Kind::Protocol, "ah", 51),
-    (Kind::Protocol, "ipv6-icmp", 58),
-    (Kind::Protocol, "icmpv6", 58),
-    (Kind::Protocol, "comp", 108),
-    (Kind::Protocol, "sctp", 132),
-    (Kind::Protocol, "udplite", 136),
-    (Kind::AddressType, "unspec", 0),
-    (Kind::AddressType, "unicast", 1),
-    (Kind::AddressType, "local", 2),
-    (Kind::AddressType, "broadcast", 3),
-    (Kind::AddressType, "anycast", 4),
-    (Kind::AddressType, "multicast", 5),
-    (Kind::AddressType, "blackhole", 6),
-    (Kind::AddressType, "unreachable", 7),
-    (Kind::AddressType, "prohibit", 8),
-    (Kind::State, "invalid", 1),
-    (Kind::State, "established", 2),
-    (Kind::State, "related", 4),
-    (Kind::State, "new", 8),
-    (Kind::State, "untracked", 64),
-    (Kind::Direction, "original", 0),
-    (Kind::Direction, "reply", 1),
-    (Kind::Status, "expected", 1),
-    (Kind::Status, "seen-reply", 2),
-    (Kind::Status, "assured", 4),
-    (Kind::Status, "confirmed", 8),
-    (Kind::Status, "snat", 16),
-    (Kind::Status, "dnat", 32),
-    (Kind::Status, "dying", 512),
-];
-
-impl Kind {
-    /// The number that a word stands for.
-    pub fn number(self, word: &str) -> Option<u32> {
-        WORDS.iter().find(|(kind, name, _)| *kind == self && *name == word).map(|(_, _, number)| *number)
-    }
-
-    /// The word for a number.
-    pub fn word(self, number: u32) -> Option<&'static str> {
-        WORDS.iter().find(|(kind, _, value)| *kind == self && *value == number).map(|(_, name, _)| *name)
-    }
-
-    pub fn is_bits(self) -> bool {
-        matches!(self, Kind::State | Kind::Status)
-    }
-
-    /// By nft's name for a type of data.
-    pub fn of_type(name: &str) -> Kind {
-        match name {
-            "nf_proto" => Kind::Family,
-            "ipv4_addr" | "ipv6_addr" => Kind::Address,
-            "inet_proto" => Kind::Protocol,
-            "inet_service" | "integer" => Kind::Number,
-            "ifname" => Kind::Interface,
-            "mark" => Kind::Mark,
-            "fib_addrtype" => Kind::AddressType,
-            "ct_state" => Kind::State,
-            "ct_dir" => Kind::Direction,
-            "ct_status" => Kind::Status,
-            "verdict" => Kind::Verdict,
-            _ => Kind::Unknown,
-        }
-    }
-
-    /// One value as nft writes it, without ranges.
-    pub fn value(self, word: &str) -> Value {
-        let other = || Value::Other(word.into());
-        match self {
-            Kind::Interface => match word.strip_suffix('*') {
-                // `\*` is a star.
-                Some(prefix) => match prefix.strip_suffix('\\') {
-                    Some(name) => Value::Name(format!("{name}*").into()),
-                    None => Value::NamePrefix(prefix.into()),
-                },
-                None => Value::Name(word.into()),
-            },
-            Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
-            // Their numbers have no names.
-            Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
-            Kind::Family | Kind::Protocol | Kind::AddressType | Kind::State | Kind::Direction | Kind::Status => {
-                match self.number(word).or_else(|| number(word)) {
-                    Some(number) => Value::Number(number),
-                    None => other(),
-                }
-            }
-            Kind::Verdict | Kind::Unknown => other(),
-        }
-    }
-}
-
-/// A decimal or hexadecimal number.
-pub fn number(word: &str) -> Option<u32> {
-    match word.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).ok(),
-        None if word.bytes().all(|byte| byte.is_ascii_digit()) => word.parse().ok(),
-        None => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use foldhash::HashMap;
 use smallvec::{SmallVec, smallvec};
 
+use crate::address::number;
 use crate::ir::Family;
 use crate::jhash::{jhash, reciprocal_scale};
 use crate::meaning::{Action, Direction};
@@ -37,8 +38,17 @@ pub struct State<'a> {
     pub via: Option<&'a str>,
     /// Of the rule or element that chose the action.
     pub comment: Option<&'a str>,
-    /// What rules of this walk have put into dynamic sets: set, key, data.
-    pub learned: Vec<(&'a str, Atoms<'a>, Atoms<'a>)>,
+    /// What rules of this walk have put into dynamic sets.
+    pub learned: Vec<Learned<'a>>,
+}
+
+/// An element that a rule has put into a dynamic set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learned<'a> {
+    pub set: &'a str,
+    /// With what of the packet each part is.
+    pub key: SmallVec<[(Atom<'a>, Origin); 3]>,
+    pub data: Atoms<'a>,
 }
 
 pub type Atoms<'a> = SmallVec<[Atom<'a>; 3]>;
@@ -289,16 +299,31 @@ impl<'a> Scene<'a> {
     /// The bits `snat` and `dnat` of `ct status`: set where NAT has changed something.
     fn status(&self, state: &State<'_>) -> u32 {
         let packet = self.packet;
-        self.notes.pin(&Part::Known(Atom::Address(packet.destination), Origin::Destination));
-        self.notes.pin(&Part::Known(Atom::Number(packet.port.into()), Origin::Port));
-        let unchanged = state.destination == Some(packet.destination) && state.port == packet.port;
-        let dnat = if unchanged { 0 } else { 32 };
+        let dnat = match (&state.nat, state.destination) {
+            (None, _) => 0,
+            (Some(_), Some(destination)) => {
+                let (new, old) = (number(destination), number(packet.destination));
+                self.notes.range(Origin::Destination, new, new);
+                let same_port = || {
+                    let port = u128::from(state.port);
+                    self.notes.range(Origin::Port, port, port);
+                    state.port == packet.port
+                };
+                if new == old && same_port() { 0 } else { DNAT }
+            }
+            // `redirect`, to an address that is not known.
+            (Some(_), None) => DNAT,
+        };
         match state.source {
             Source::Kept => dnat,
-            Source::Masquerade | Source::Address(_) => dnat | 16,
+            Source::Masquerade | Source::Address(_) => dnat | SNAT,
         }
     }
 }
+
+/// IPS_SRC_NAT and IPS_DST_NAT: include/uapi/linux/netfilter/nf_conntrack_common.h.
+const SNAT: u32 = 16;
+const DNAT: u32 = 32;
 
 fn data_of<'a>(hit: Result<Hit<'_, 'a>, Blame>) -> Got<'a> {
     match hit {

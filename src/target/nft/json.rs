@@ -1,16 +1,18 @@
 //! The ruleset as commands for `nft -j -f`, a command a line. No other file knows libnftables' JSON.
 //!
-//! The types are the `nftables` crate's. Two things it cannot say are plain values: the declaration of a verdict map,
-//! and an element whose verdict is `drop`. Order matters to nft 1.0.6: chains stand before the maps whose elements
-//! go to them, and those before the rules that ask them.
+//! The types are the `nftables` crate's. What it cannot say are plain values: the declarations of verdict maps and of
+//! sets that rules fill, an element whose verdict is `drop`, and a limit for each element. Order matters to nft 1.0.6:
+//! chains stand before the maps whose elements go to them, and those before the rules that ask them.
+
+mod memory;
 
 use std::borrow::Cow;
 use std::io;
 use std::net::IpAddr;
 
 use nftables::expr::{
-    CT, Elem, Expression, Fib, FibFlag, FibResult, JHash, Map, Meta, MetaKey, NamedExpression, NgMode, Numgen, Payload,
-    PayloadField, Prefix, Range, SetItem,
+    CT, CTDir, Elem, Expression, Fib, FibFlag, FibResult, JHash, Map, Meta, MetaKey, NamedExpression, NgMode, Numgen,
+    Payload, PayloadField, Prefix, Range, SetItem,
 };
 use nftables::schema::{self, NfCmd, NfListObject, NfObject};
 use nftables::stmt::{self, JumpTarget, NAT, NATFamily, Operator, RejectType, VerdictMap as AskMap};
@@ -18,12 +20,11 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::dispatch::Hook;
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Destination, Element, Field, Name, NewPort, Numbers, PRIORITY, Pick, Reject, Rule,
-    Ruleset, Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, Reject, Rule, Ruleset,
+    Statement, Value, Verdict, VerdictMap,
 };
 use super::text::data_type;
 
@@ -43,13 +44,19 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
     for one in &ruleset.chains {
         list.add(NfListObject::Chain(chain(name, one)))?;
     }
+    for counter in &ruleset.counters {
+        list.command(&memory::counter(name, counter))?;
+    }
+    for one in &ruleset.memories {
+        list.command(&memory::declaration(name, one))?;
+    }
     for map in &ruleset.maps {
         list.command(&declaration(name, map))?;
         elements(&mut list, name, map)?;
     }
     for chain in &ruleset.chains {
         for one in &chain.rules {
-            list.add(NfListObject::Rule(rule(name, &chain.name, one)))?;
+            list.command(&Added { add: AddedRule { rule: rule(name, &chain.name, one) } })?;
         }
     }
     list.text.extend(b"\n]}\n");
@@ -89,8 +96,9 @@ fn chain<'a>(table: &'a Name, chain: &'a Chain) -> schema::Chain<'a> {
         object.hook = Some(match hook {
             Hook::Prerouting => NfHook::Prerouting,
             Hook::Output => NfHook::Output,
+            Hook::Postrouting => NfHook::Postrouting,
         });
-        object.prio = Some(PRIORITY);
+        object.prio = Some(hook.priority());
         object.policy = Some(NfChainPolicy::Accept);
     }
     object
@@ -134,7 +142,7 @@ fn elements<W: io::Write>(list: &mut Commands<'_, W>, table: &Name, map: &Verdic
 }
 
 fn key(element: &Element) -> Expression<'_> {
-    let key = named(NamedExpression::Concat(element.key.iter().map(value).collect()));
+    let key = concatenated(&element.key);
     match &element.comment {
         Some(comment) => named(NamedExpression::Elem(Elem {
             val: Box::new(key),
@@ -147,37 +155,80 @@ fn key(element: &Element) -> Expression<'_> {
     }
 }
 
-fn rule<'a>(table: &'a Name, chain: &'a Name, rule: &'a Rule) -> schema::Rule<'a> {
-    schema::Rule {
+#[derive(Serialize)]
+struct Added<'a> {
+    add: AddedRule<'a>,
+}
+
+#[derive(Serialize)]
+struct AddedRule<'a> {
+    rule: OwnRule<'a>,
+}
+
+/// The crate's own rule has no room for plain values.
+#[derive(Serialize)]
+struct OwnRule<'a> {
+    family: NfFamily,
+    table: &'a str,
+    chain: &'a str,
+    expr: Vec<Part<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'a str>,
+}
+
+/// A statement.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a> {
+    Typed(stmt::Statement<'a>),
+    Plain(Json),
+}
+
+fn rule<'a>(table: &'a Name, chain: &'a Name, rule: &'a Rule) -> OwnRule<'a> {
+    OwnRule {
         family: NfFamily::INet,
-        table: table.as_str().into(),
-        chain: chain.as_str().into(),
-        expr: rule.statements.iter().map(statement).collect::<Vec<_>>().into(),
-        handle: None,
-        index: None,
-        comment: rule.comment.as_ref().map(|comment| comment.as_str().into()),
+        table: table.as_str(),
+        chain: chain.as_str(),
+        expr: rule.statements.iter().map(statement).collect(),
+        comment: rule.comment.as_ref().map(|comment| comment.as_str()),
     }
 }
 
-fn statement(statement: &Statement) -> stmt::Statement<'_> {
-    match statement {
+fn statement(statement: &Statement) -> Part<'_> {
+    Part::Typed(match statement {
         Statement::Match { field: left, negated, values } => {
             let right = match &values[..] {
                 [only] => value(only),
                 _ => set(values.iter().map(|one| SetItem::Element(value(one)))),
             };
-            // A state is a bit of several.
+            // A state is a bit of several, as is a status.
             let op = match (negated, left) {
                 (true, _) => Operator::NEQ,
-                (false, Field::ConnectionState) => Operator::IN,
+                (false, Field::ConnectionState | Field::ConnectionStatus) => Operator::IN,
                 (false, _) => Operator::EQ,
             };
             stmt::Statement::Match(stmt::Match { left: field(*left), right, op })
         }
-        Statement::Lookup { key, map } => stmt::Statement::VerdictMap(AskMap {
-            key: named(NamedExpression::Concat(key.iter().map(|one| field(*one)).collect())),
-            data: text(format!("@{map}")),
+        Statement::Tuple { key, values } => stmt::Statement::Match(stmt::Match {
+            left: fields(key),
+            right: set(values.iter().map(|tuple| SetItem::Element(concatenated(tuple)))),
+            op: Operator::EQ,
         }),
+        Statement::Known { family, set } => stmt::Statement::Match(stmt::Match {
+            left: field(Field::Source(*family)),
+            right: text(format!("@{set}")),
+            op: Operator::EQ,
+        }),
+        Statement::Remember { family, memory, what } => {
+            return Part::Plain(memory::remember(field(Field::Source(*family)), memory, *what));
+        }
+        Statement::Limit(rate) => stmt::Statement::Limit(memory::rate(*rate)),
+        Statement::CountOver(count) => stmt::Statement::CTCount(memory::count_over(*count)),
+        Statement::Counter(name) => stmt::Statement::Counter(stmt::Counter::Named(name.as_str().into())),
+        Statement::Log(prefix) => stmt::Statement::Log(Some(memory::log(prefix))),
+        Statement::Lookup { key, map } => {
+            stmt::Statement::VerdictMap(AskMap { key: fields(key), data: text(format!("@{map}")) })
+        }
         Statement::Branch(choice) => stmt::Statement::VerdictMap(AskMap {
             key: pick(choice.pick),
             data: items(choice, |verdict| verdict_expression(verdict).expect("a choice leads to chains")),
@@ -186,6 +237,13 @@ fn statement(statement: &Statement) -> stmt::Statement<'_> {
         Statement::Redirect(port) => {
             stmt::Statement::Redirect(Some(NAT { addr: None, family: None, port: new_port(port), flags: None }))
         }
+        Statement::Masquerade => stmt::Statement::Masquerade(None),
+        Statement::Snat(one) => stmt::Statement::SNAT(Some(NAT {
+            addr: Some(address(*one)),
+            family: Some(nat_family(Family::of(*one))),
+            port: None,
+            flags: None,
+        })),
         Statement::Reject(Reject::TcpReset) => {
             stmt::Statement::Reject(Some(stmt::Reject::new(Some(RejectType::TCPReset), None)))
         }
@@ -195,7 +253,7 @@ fn statement(statement: &Statement) -> stmt::Statement<'_> {
         Statement::Verdict(Verdict::Drop) => stmt::Statement::Drop(None),
         Statement::Verdict(Verdict::Return) => stmt::Statement::Return(None),
         Statement::Verdict(Verdict::Goto(chain)) => stmt::Statement::Goto(JumpTarget { target: chain.as_str().into() }),
-    }
+    })
 }
 
 fn dnat(family: Family, to: &Destination) -> NAT<'_> {
@@ -208,12 +266,19 @@ fn dnat(family: Family, to: &Destination) -> NAT<'_> {
             };
             (map(choice, endpoint), None)
         }
+        Destination::Remembered { family, map, port } => {
+            let (key, data) = (field(Field::Source(*family)), text(format!("@{map}")));
+            (named(NamedExpression::Map(Box::new(Map { key, data }))), new_port(port))
+        }
     };
-    let family = match family {
+    NAT { addr: Some(addr), family: Some(nat_family(family)), port, flags: None }
+}
+
+fn nat_family(family: Family) -> NATFamily {
+    match family {
         Family::V4 => NATFamily::IP,
         Family::V6 => NATFamily::IP6,
-    };
-    NAT { addr: Some(addr), family: Some(family), port, flags: None }
+    }
 }
 
 fn new_port(port: &NewPort) -> Option<Expression<'_>> {
@@ -275,9 +340,25 @@ fn field(field: Field) -> Expression<'static> {
         Field::Interface => NamedExpression::Meta(Meta { key: MetaKey::Iifname }),
         // A set of one flag has one order.
         Field::DestinationType => NamedExpression::Fib(Fib { result: FibResult::Type, flags: [FibFlag::Daddr].into() }),
-        Field::ConnectionState => NamedExpression::CT(CT { key: "state".into(), family: None, dir: None }),
-        Field::ConnectionDirection => NamedExpression::CT(CT { key: "direction".into(), family: None, dir: None }),
+        Field::ConnectionState => connection("state", None),
+        Field::ConnectionDirection => connection("direction", None),
+        Field::ConnectionStatus => connection("status", None),
+        Field::OriginalDestination(Family::V4) => connection("ip daddr", Some(CTDir::Original)),
+        Field::OriginalDestination(Family::V6) => connection("ip6 daddr", Some(CTDir::Original)),
+        Field::OriginalPort => connection("proto-dst", Some(CTDir::Original)),
     })
+}
+
+fn connection(key: &'static str, dir: Option<CTDir>) -> NamedExpression<'static> {
+    NamedExpression::CT(CT { key: key.into(), family: None, dir })
+}
+
+fn fields(key: &[Field]) -> Expression<'static> {
+    named(NamedExpression::Concat(key.iter().map(|one| field(*one)).collect()))
+}
+
+fn concatenated(values: &[Value]) -> Expression<'_> {
+    named(NamedExpression::Concat(values.iter().map(value).collect()))
 }
 
 fn value(value: &Value) -> Expression<'_> {
@@ -301,6 +382,7 @@ fn value(value: &Value) -> Expression<'_> {
         Value::AddressType(AddressType::Broadcast) => text("broadcast"),
         Value::Invalid => text("invalid"),
         Value::Reply => text("reply"),
+        Value::Translated => text("dnat"),
     }
 }
 

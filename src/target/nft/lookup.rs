@@ -1,10 +1,10 @@
 //! Keys in sets and maps.
 
 use super::dump::{Element, Elements, Value};
-use super::evaluate::{Meter, Scene, State, TOO_MANY};
+use super::evaluate::{Learned, Meter, Scene, State, TOO_MANY};
 use super::index::Found;
 use super::portion::Portion;
-use super::value::{Atom, Blame, Part, Weight, settled, weigh};
+use super::value::{Atom, Blame, Origin, Part, Weight, weigh};
 
 /// What a key has found.
 pub enum Hit<'s, 'a> {
@@ -31,15 +31,9 @@ impl<'a> Scene<'a> {
             },
         };
         if let Elements::Named(name) = elements
-            && state.learned.iter().any(|(set, ..)| *set == &**name)
+            && let Some(found) = self.learned(name, key, state)
         {
-            // What was put in may be of this packet alone.
-            self.notes.pin_all();
-        }
-        if let Elements::Named(name) = elements
-            && let Some((_, _, data)) = state.learned.iter().find(|(set, old, _)| *set == &**name && is_same(old, key))
-        {
-            return give(Portion::ONE, Some(Ok(Hit::Learned(data))));
+            return give(Portion::ONE, Some(Ok(Hit::Learned(&found.data))));
         }
         if let Some(index) = self.indices.get(&list.as_ptr().addr()) {
             let mut cost = 1;
@@ -55,6 +49,26 @@ impl<'a> Scene<'a> {
             }
         }
         self.try_all(key, list, meter, give);
+    }
+
+    /// What an earlier rule of this walk has put into a set under a key.
+    pub fn learned<'s>(&self, set: &str, key: &[Part<'a>], state: &'s State<'a>) -> Option<&'s Learned<'a>> {
+        state.learned.iter().find(|one| one.set == set && self.is_same(&one.key, key))
+    }
+
+    /// Whether a key is one that was learned.
+    ///
+    /// The same part of the packet is always the same; other parts are so for this packet alone.
+    fn is_same(&self, old: &[(Atom<'a>, Origin)], key: &[Part<'a>]) -> bool {
+        old.len() == key.len()
+            && old.iter().zip(key).all(|((atom, origin), part)| {
+                let Part::Known(own, from) = part else { return false };
+                if from != origin {
+                    self.notes.pin(part);
+                    self.notes.pin(&Part::Known(*atom, *origin));
+                }
+                own == atom
+            })
     }
 
     /// As [`Self::look_up`], one element after the other.
@@ -145,8 +159,4 @@ fn deal<'a>(
         }
     }
     Some(Portion::new(left, count.into()))
-}
-
-fn is_same(atoms: &[Atom<'_>], parts: &[Part<'_>]) -> bool {
-    settled(parts).is_some_and(|parts| *parts == *atoms)
 }

@@ -7,26 +7,28 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::Diagnostic;
 use crate::dispatch::{AddressRange, Cell, Entry, Hook, Place, Table, Test, loopback, multicast, table};
 use crate::endpoint::PortRange;
-use crate::ir::{Config, Family, Interface, PerFamily, Service};
+use crate::ir::{Config, Family, Interface, PerFamily};
 use crate::statement::balance::Protocol;
 use crate::target::Options;
 
-use super::model::{Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap, short};
+use super::model::short;
+use super::model::{self, Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap};
 use super::names::{Names, fixed};
 use super::piece::{self, addresses, goto, not_broadcast, one, plain};
-use super::{linear, service};
+use super::{Format, linear, narrow, service, source_nat};
 
-/// Lowers a program. All errors are returned, or none and the ruleset.
-pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
-    let mut errors = crate::target::pending(config, "nftables");
-    errors.extend(config.services().iter().filter_map(unwritable_interface));
+/// Lowers a program for one of nft's two languages. All errors are returned, or none and the ruleset.
+pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Ruleset, Vec<Diagnostic>> {
+    let errors = narrow::errors(config, format);
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut lowering = Lowering::new(config);
+    let names = Names::of(config);
+    let source_nat = source_nat::chains(config, &names)?;
+    let mut lowering = Lowering::new(config, names);
     let mut base = Vec::new();
     let mut dispatch = Vec::new();
     let mut first: PerFamily<Option<(Table, Name)>> = PerFamily::default();
@@ -55,44 +57,27 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
         }
         // The table has a base chain even where there is nothing to do.
         if hook == Hook::Prerouting || !rules.is_empty() {
-            base.push(Chain { name: fixed(hook_name(hook)), hook: Some(hook), rules });
+            let hook = model::Hook::of(hook);
+            base.push(Chain { name: fixed(hook.name()), hook: Some(hook), rules });
         }
     }
     let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
-    lowering.finish(base, dispatch, dispatched, options)
-}
-
-/// LB019 for a prefix that nft would read as a whole name (`\*` is its way to write a star), and for a name that its JSON
-/// would read as a set's (`@name`).
-fn unwritable_interface(service: &Service) -> Option<Diagnostic> {
-    let on = service.on.as_ref()?;
-    let set = on.interfaces.iter().find_map(|interface| match interface {
-        Interface::Exact(name) | Interface::Prefix(name) => name.starts_with('@').then_some(name),
-    });
-    if let Some(name) = set {
-        let message = format!("the nftables target cannot write the interface `{name}`: its JSON takes `@` for a set");
-        let help = "rename the interface, or use the iptables target";
-        return Some(
-            Diagnostic::error(Code::UnsupportedOnTarget, service.loc, message).here("in this statement").help(help),
-        );
+    let made = lowering.services(format)?;
+    let Lowering { names, maps, cells, refuse, .. } = lowering;
+    base.extend(source_nat.base);
+    let mut chains = base;
+    chains.reserve_exact(dispatch.len() + cells.len() + made.chains.len() + source_nat.chains.len() + 1);
+    chains.extend(dispatch);
+    chains.extend(cells);
+    chains.extend(made.chains);
+    chains.extend(source_nat.chains);
+    let translates = service::translates(&chains);
+    if Family::ALL.iter().any(|family| *dispatched.get(*family) && !translates.get(*family)) {
+        chains[0].rules.insert(0, track());
     }
-    let prefix = on.interfaces.iter().find_map(|interface| match interface {
-        Interface::Prefix(prefix) if prefix.ends_with('\\') => Some(prefix),
-        Interface::Prefix(_) | Interface::Exact(_) => None,
-    })?;
-    let message = format!("the nftables target cannot write `{prefix}*`: nft takes `\\*` for a star");
-    Some(
-        Diagnostic::error(Code::UnsupportedOnTarget, service.loc, message)
-            .here("in this statement")
-            .help("list the interfaces by their whole names"),
-    )
-}
-
-fn hook_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Prerouting => "prerouting",
-        Hook::Output => "output",
-    }
+    chains.extend((refuse || made.refuses).then(|| service::refuse(names.refuse.clone())));
+    let table = names.table(options.instance.as_ref());
+    Ok(Ruleset { table, counters: made.counters, memories: made.memories, maps, chains })
 }
 
 /// What is known and made while a program is lowered.
@@ -108,11 +93,11 @@ pub struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config) -> Lowering<'a> {
+    fn new(config: &'a Config, names: Names) -> Lowering<'a> {
         let unused = vec![false; config.services().len()];
         Lowering {
             config,
-            names: Names::of(config),
+            names,
             maps: Vec::new(),
             cells: Vec::new(),
             cell_names: PerFamily::default(),
@@ -272,42 +257,17 @@ impl<'a> Lowering<'a> {
         stages.rules.push(Rule { statements, comment: None });
     }
 
-    /// Adds the chains of the services that something goes to, in source order.
-    fn finish(
-        mut self,
-        mut base: Vec<Chain>,
-        dispatch: Vec<Chain>,
-        dispatched: PerFamily<bool>,
-        options: &Options,
-    ) -> Result<Ruleset, Vec<Diagnostic>> {
+    /// The services that something goes to, in source order.
+    fn services(&self, format: Format) -> Result<service::Made, Vec<Diagnostic>> {
         let mut errors = Vec::new();
-        let mut services = Vec::with_capacity(self.config.services().len());
+        let mut made = service::Made::default();
         for (index, service) in self.config.services().iter().enumerate() {
             for family in Family::ALL.into_iter().filter(|family| self.used.get(*family)[index]) {
-                let maker = service::Maker::new(service, family, &self.names, index as u32);
-                match maker.make(&mut services) {
-                    Ok(refuses) => self.refuse |= refuses,
-                    Err(error) => errors.push(error),
-                }
+                let maker = service::Maker::new(service, family, format, &self.names, index as u32, &mut made);
+                errors.extend(maker.make().err());
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let translates = service::translates(&services);
-        let untracked = |family: &Family| *dispatched.get(*family) && !translates.get(*family);
-        // The output chain asks for the direction of a connection, which makes the kernel track both families too.
-        let asked = base.iter().any(|chain| chain.name == fixed(hook_name(Hook::Output)));
-        if !asked && Family::ALL.iter().any(untracked) {
-            base[0].rules.insert(0, track());
-        }
-        let mut chains = base;
-        chains.reserve_exact(dispatch.len() + self.cells.len() + services.len() + 1);
-        chains.extend(dispatch);
-        chains.extend(self.cells);
-        chains.extend(services);
-        chains.extend(self.refuse.then(|| service::refuse(self.names.refuse.clone())));
-        Ok(Ruleset { table: self.names.table(options.instance.as_ref()), maps: self.maps, chains })
+        if errors.is_empty() { Ok(made) } else { Err(errors) }
     }
 }
 

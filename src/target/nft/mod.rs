@@ -1,19 +1,23 @@
 //! nftables: one `inet` table with a typed model, printed as a script for `nft -f` or as libnftables JSON.
 //!
 //! ```text
-//! prerouting ─▶ dispatch-ip4 ─▶ (cell-N-ip4 ─▶) svc-NAME-ip4 ─▶ dnat, redirect, drop
-//! output     ─▶                                              ─▶ refuse
+//! prerouting  ─▶ dispatch-ip4 ─▶ (cell-N-ip4 ─▶) svc-NAME-ip4 ─▶ dnat, redirect, drop
+//! output      ─▶                                              ─▶ refuse
+//! postrouting ─▶ source-nat-ip4 ─▶ masquerade, snat
 //! ```
 
 pub mod dump;
 mod evaluate;
 mod index;
 mod json;
+mod kind;
+mod limits;
 mod linear;
 mod lookup;
 mod lower;
 pub mod model;
 mod names;
+mod narrow;
 mod piece;
 mod portion;
 mod proof;
@@ -25,6 +29,8 @@ mod run;
 mod service;
 mod sets;
 mod show;
+mod source_nat;
+mod sticky;
 mod text;
 mod tokens;
 mod value;
@@ -38,6 +44,13 @@ pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::{prove_json, prove_text};
 pub use walk::Evaluator;
+
+/// nft's two languages. They differ in what they can say of maps that rules fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
 
 impl Ruleset {
     /// A script for `nft -f` that replaces the table in one transaction.

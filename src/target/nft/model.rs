@@ -4,19 +4,24 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::dispatch::Hook;
+use crate::dispatch;
 use crate::endpoint::PortRange;
+use crate::ir::options::LogPrefix;
 use crate::ir::{Family, Interface};
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 
 pub use super::words::{BadName, Comment, Name};
 
 /// One table of the `inet` family and everything in it.
 ///
-/// Every chain and map that a rule or an element names is part of the ruleset, under a name of its own.
+/// Every chain, map, set and counter that a rule or an element names is part of the ruleset, under a name of its own;
+/// counters have names apart from those of maps and sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruleset {
     pub table: Name,
+    pub counters: Vec<Name>,
+    pub memories: Vec<Memory>,
     pub maps: Vec<VerdictMap>,
     /// Base chains first, then those that they lead to.
     pub chains: Vec<Chain>,
@@ -43,7 +48,32 @@ pub struct Element {
     pub comment: Option<Comment>,
 }
 
-/// A chain; with a hook it is a base chain: `type nat`, priority [`PRIORITY`], policy accept.
+/// A set of clients, or a map from them, that rules fill: [`Statement::Remember`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub name: Name,
+    /// Of the clients' addresses.
+    pub family: Family,
+    pub data: Remembered,
+    /// Milliseconds after which a client is forgotten, at least 1; `None` where the kernel knows by itself.
+    pub timeout: Option<u64>,
+}
+
+/// How many clients a [`Memory`] holds; rules do not match where they would have to add one more.
+pub const MEMORY_SIZE: u32 = 65_535;
+
+/// What a [`Memory`] knows of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remembered {
+    /// That it is there: a set.
+    Nothing,
+    /// The address of its backend.
+    Address,
+    /// Address and port; nft 1.0.6 breaks on IPv6.
+    Endpoint,
+}
+
+/// A chain; with a hook it is a base chain: `type nat`, policy accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     pub name: Name,
@@ -51,8 +81,40 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
-/// The priority of destination NAT, as a number: nft 1.0.6 refuses the name `dstnat` in the output hook.
-pub const PRIORITY: i32 = -100;
+/// Where the kernel asks a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Prerouting,
+    Output,
+    Postrouting,
+}
+
+impl Hook {
+    pub const ALL: [Hook; 3] = [Hook::Prerouting, Hook::Output, Hook::Postrouting];
+
+    pub fn of(hook: dispatch::Hook) -> Hook {
+        match hook {
+            dispatch::Hook::Prerouting => Hook::Prerouting,
+            dispatch::Hook::Output => Hook::Output,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Prerouting => "prerouting",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        }
+    }
+
+    /// The priority of NAT, as a number: nft 1.0.6 refuses the name `dstnat` in the output hook.
+    pub fn priority(self) -> i32 {
+        match self {
+            Hook::Prerouting | Hook::Output => -100,
+            Hook::Postrouting => 100,
+        }
+    }
+}
 
 /// Statements in order: tests first, what happens last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +145,12 @@ pub enum Field {
     /// `ct state`
     ConnectionState,
     ConnectionDirection,
+    /// `ct status`
+    ConnectionStatus,
+    /// `ct original ip daddr`, `ct original ip6 daddr`: as the client opened the connection.
+    OriginalDestination(Family),
+    /// `ct original proto-dst`: nft knows what it is only behind a test of the protocol or of a port.
+    OriginalPort,
 }
 
 /// One value, or a range of them.
@@ -102,6 +170,8 @@ pub enum Value {
     Invalid,
     /// `reply`
     Reply,
+    /// `dnat`
+    Translated,
 }
 
 impl Value {
@@ -116,7 +186,8 @@ impl Value {
             | Value::Interface(Interface::Exact(_))
             | Value::AddressType(_)
             | Value::Invalid
-            | Value::Reply => false,
+            | Value::Reply
+            | Value::Translated => false,
         }
     }
 }
@@ -137,6 +208,27 @@ pub enum Statement {
         negated: bool,
         values: Vec<Value>,
     },
+    /// `KEY { A . B, … }`: goes on where the fields, at least two, have the values of one of the tuples.
+    Tuple {
+        key: Vec<Field>,
+        values: Vec<Vec<Value>>,
+    },
+    /// `ip saddr @SET`: goes on for clients that are remembered.
+    Known {
+        family: Family,
+        set: Name,
+    },
+    /// `update @SET { ip saddr … }`: remembers the client. Does not match where the memory is full.
+    Remember {
+        family: Family,
+        memory: Name,
+        what: Remember,
+    },
+    Limit(Rate),
+    /// `ct count over N`: goes on for connections beyond so many at a time.
+    CountOver(u32),
+    Counter(Name),
+    Log(LogPrefix),
     /// `KEY vmap @MAP`: goes on where no element matches.
     Lookup {
         key: Vec<Field>,
@@ -150,8 +242,38 @@ pub enum Statement {
     },
     /// The new port; never [`NewPort::Kept`].
     Redirect(NewPort),
+    Masquerade,
+    /// `snat ip to ADDRESS`
+    Snat(IpAddr),
     Reject(Reject),
     Verdict(Verdict),
+}
+
+/// What [`Statement::Remember`] keeps, or asks of what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// `update`: its time starts anew.
+    Client,
+    /// `update`: the address of its backend, where there is none yet; its time starts anew.
+    Address(IpAddr),
+    /// As `Address`, with the port.
+    Endpoint(IpAddr, u16),
+    /// `update`: goes on for connections beyond the client's own rate, which is `over`.
+    Limit(Rate),
+    /// `add`: goes on for connections beyond so many of the client at a time.
+    CountOver(u32),
+}
+
+/// `limit rate N/UNIT burst N packets`: a token bucket, full at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Goes on for those beyond the rate, rather than for those within it.
+    pub over: bool,
+    /// At least 1.
+    pub rate: u32,
+    pub unit: Unit,
+    /// At least 1.
+    pub burst: u32,
 }
 
 /// The end of a rule.
@@ -176,6 +298,12 @@ pub enum Destination {
     /// Addresses alone: the port is kept.
     Addresses(Choice<IpAddr>),
     Endpoints(Choice<(IpAddr, u16)>),
+    /// What a map remembers of the client: `ip saddr map @MAP`. The port stands behind it where all have the same.
+    Remembered {
+        family: Family,
+        map: Name,
+        port: NewPort,
+    },
 }
 
 /// The port of a connection after NAT.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ir::hash::fnv1a_32;
-use crate::ir::{Config, Family, PerFamily, Service};
+use crate::ir::{Backend, BackendPort, Config, Family, PerFamily, Service};
 use crate::target::Instance;
 
 use super::model::{Comment, Name, short};
@@ -12,7 +12,8 @@ use super::words::fits_name;
 /// The names that a program's chains go by.
 ///
 /// A service's chain is `svc-NAME-ip4`, parts of it have more behind that; `cell-…`, `dispatch-…`, `refuse` and the
-/// base chains start otherwise. So nothing collides once the services' own parts differ.
+/// base chains start otherwise. So nothing collides once the services' own parts differ. Counters are called
+/// `NAME-ip4` and `NAME-ip4/BACKEND`; sets that rules fill have one of a few words behind that, which no map has.
 pub struct Names {
     services: Vec<PerFamily<Option<Name>>>,
     comments: Vec<Comment>,
@@ -23,7 +24,7 @@ impl Names {
     pub fn of(config: &Config) -> Names {
         let services = unique(config.services().iter().map(|service| service.name.as_str()));
         let named = |part: &String, service: &Service, family: Family| {
-            service.body(family).map(|_| fixed(&format!("svc-{part}-{}", short(family))))
+            service.body(family).map(|_| fixed(&format!("{SERVICE}{part}-{}", short(family))))
         };
         let comment = |service| Comment::fitted(&format!("{} {}", config.origin(service), service.name));
         let both = |(part, service): (&String, &Service)| PerFamily {
@@ -54,6 +55,26 @@ impl Names {
             None => fixed("lbc"),
         }
     }
+}
+
+/// What the names of services' chains start with.
+pub const SERVICE: &str = "svc-";
+
+/// A backend in names: `10.0.0.1-8080`, `2001-db8--1`, `local-9050`; with a number behind it where that is not `free`.
+pub fn label(backend: Backend, free: impl Fn(&str) -> bool) -> String {
+    let (address, port) = match backend {
+        Backend::Server(address, port) => (address.to_string().replace(':', "-"), port),
+        Backend::Local(port) => ("local".to_owned(), port),
+    };
+    let label = match port {
+        BackendPort::Kept => address,
+        BackendPort::Fixed(port) => format!("{address}-{port}"),
+        BackendPort::Shifted { first, count, .. } => format!("{address}-{first}-{}", first + (count - 1)),
+    };
+    // `[2001:db8::1]:80` and `2001:db8::1:80`, and ranges that start at different ports of the listener.
+    let numbered = (2..).map(|number: u32| format!("{label}_{number}"));
+    let mut all = std::iter::once(label.clone()).chain(numbered);
+    all.find(|label| free(label)).expect("some number is free")
 }
 
 /// A name that is right by the way it is made: service names are at most 63 bytes long.

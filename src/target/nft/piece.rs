@@ -44,7 +44,8 @@ pub fn addresses(range: AddressRange) -> Value {
     }
 }
 
-fn net(net: IpNet) -> Value {
+/// A prefix in its shortest form.
+pub fn net(net: IpNet) -> Value {
     match net.prefix_len() == net.max_prefix_len() {
         true => Value::Address(net.addr()),
         false => Value::Net(net),

@@ -161,8 +161,8 @@ fn table<'a>(dump: &'a mut Dump, family: TableFamily, name: &str) -> Result<&'a 
 }
 
 fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
-    if !matches!(kind, "table" | "chain" | "set" | "map" | "element" | "rule") {
-        // Named counters, limits and the like, and what nft says of itself: no part of a decision.
+    if !matches!(kind, "table" | "chain" | "counter" | "set" | "map" | "element" | "rule") {
+        // Named limits and the like, and what nft says of itself: no part of a decision.
         return Ok(());
     }
     let Some(family) = family(object)? else { return Ok(()) };
@@ -178,6 +178,7 @@ fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
         "chain" => {
             table.add_chain(Chain { name: text(object, "name")?.to_owned(), base: base(object)?, rules: Vec::new() })
         }
+        "counter" => table.counters.push(text(object, "name")?.to_owned()),
         "set" | "map" => table.add_set(set(object)?),
         "element" => {
             let name = text(object, "name")?;
@@ -263,7 +264,8 @@ fn set(object: &Json) -> Result<Set, ReadError> {
         data.clear();
     }
     let elements = elements(object, &key, &data);
-    Ok(Set { name: text(object, "name")?.to_owned(), key, data, elements })
+    let timeout = object.get("timeout").and_then(Json::as_u64).map(|seconds| seconds.saturating_mul(1000));
+    Ok(Set { name: text(object, "name")?.to_owned(), key, data, timeout, elements })
 }
 
 /// A type: a name, names with dots between, a list of names, or `typeof` with an expression.

@@ -3,9 +3,10 @@
 use serde_json::Value as Json;
 
 use crate::ir::Family;
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 
-use super::dump::{Bits, Elements, Expr, Field, Kind, Nat, Operand, Operator, Statement, Value};
+use super::dump::{Bits, Bound, Elements, Expr, Field, Kind, Nat, Operand, Operator, Quiet, Statement, Value};
 use super::read_json::{element, only, value, values, verdict};
 use super::read_text;
 
@@ -32,9 +33,12 @@ pub fn statement(json: &Json) -> Statement {
         "set" => learn(inner, "set"),
         "map" => learn(inner, "map"),
         "limit" => Some(limit(inner)),
-        "ct count" => Some(count(inner)),
-        "counter" => Some(Statement::Quiet("counter".into())),
-        "log" => Some(Statement::Quiet(log(inner))),
+        "ct count" => count(inner),
+        "counter" => Some(Statement::Quiet(Quiet::Counter(inner.as_str().map(Into::into)))),
+        "log" => {
+            let prefix = inner.get("prefix").and_then(Json::as_str);
+            Some(Statement::Quiet(Quiet::Log(prefix.map(Into::into))))
+        }
         _ => None,
     };
     read.unwrap_or_else(unknown)
@@ -142,26 +146,31 @@ fn learn(json: &Json, word: &str) -> Option<Statement> {
 
 fn limit(json: &Json) -> Statement {
     let over = json.get("inv").and_then(Json::as_bool).unwrap_or(false);
+    let word = |key: &str| json.get(key).and_then(Json::as_str);
     let number = |key: &str| json.get(key).and_then(Json::as_u64);
-    let per = json.get("per").and_then(Json::as_str).unwrap_or("second");
-    let mut text = format!("limit rate {}{}/{per}", if over { "over " } else { "" }, number("rate").unwrap_or(0));
-    if let Some(burst) = number("burst") {
-        text += &format!(" burst {burst} packets");
+    let per = word("per").unwrap_or("second");
+    let (rate, burst) = (number("rate").unwrap_or(0), number("burst"));
+    let unit = Unit::ALL.into_iter().find(|unit| unit.name() == per);
+    let packets = word("rate_unit").is_none_or(|unit| unit == "packets");
+    if let (true, Some(unit), Ok(rate), Some(Ok(burst))) =
+        (packets, unit, u32::try_from(rate), burst.map(u32::try_from))
+    {
+        return Statement::Limit { over, bound: Bound::Packets { rate, unit, burst } };
     }
-    Statement::Limit { over, text: text.into() }
+    let unit = word("rate_unit").filter(|_| !packets).map_or_else(String::new, |unit| format!(" {unit}"));
+    let mut text = format!("limit rate {}{rate}{unit}/{per}", if over { "over " } else { "" });
+    if let Some(burst) = burst {
+        text += &format!(" burst {burst} {}", word("burst_unit").unwrap_or("packets"));
+    }
+    Statement::Limit { over, bound: Bound::Other(text.into()) }
 }
 
-fn count(json: &Json) -> Statement {
+fn count(json: &Json) -> Option<Statement> {
     let over = json.get("inv").and_then(Json::as_bool).unwrap_or(false);
-    let number = json.get("val").and_then(Json::as_u64).unwrap_or(0);
-    Statement::Limit { over, text: format!("ct count {}{number}", if over { "over " } else { "" }).into() }
-}
-
-fn log(json: &Json) -> Box<str> {
-    match json.get("prefix").and_then(Json::as_str) {
-        Some(prefix) => format!("log prefix \"{prefix}\"").into(),
-        None => "log".into(),
-    }
+    // nft 1.0.6 writes numbers above 2^31 as negative ones.
+    let number = json.get("val").and_then(Json::as_i64)?;
+    let number = u32::try_from(number).ok().or_else(|| i32::try_from(number).ok().map(i32::cast_unsigned))?;
+    Some(Statement::Limit { over, bound: Bound::Connections(number) })
 }
 
 /// One expression; `kind` is what a constant would be.

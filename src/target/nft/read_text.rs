@@ -1,5 +1,8 @@
 //! nft's language, as far as our own printer writes it; anything else is an error that names the line.
 
+mod memory;
+mod nat;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -48,16 +51,8 @@ pub fn learn(text: &str) -> Option<Statement> {
     if !update && !tokens.accept_word("add") {
         return None;
     }
-    tokens.sign(b'@').ok()?;
-    let set = tokens.word("a map").ok()?.into();
-    tokens.sign(b'{').ok()?;
-    let word = tokens.word("a field").ok()?;
-    let key = fields(&mut tokens, word).ok()?;
-    tokens.words(&[":"]).ok()?;
-    let data = data_values(&mut tokens).ok()?;
-    tokens.sign(b'}').ok()?;
-    let data = Some(Expr::Constant(data, Kind::Unknown));
-    (tokens.peek_on() == Token::End).then_some(Statement::Learn { update, set, key, data, inner: Vec::new() })
+    let statement = memory::learn(&mut tokens, update).ok()?;
+    (tokens.peek_on() == Token::End).then_some(statement)
 }
 
 fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
@@ -72,6 +67,20 @@ fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
                 }
                 table.add_set(one);
             }
+            Token::Word("set") => {
+                tokens.next();
+                let one = memory::set(tokens)?;
+                if table.set(&one.name).is_some() {
+                    return tokens.error(format!("the set `{}` is there twice", one.name));
+                }
+                table.add_set(one);
+            }
+            Token::Word("counter") => {
+                tokens.next();
+                table.counters.push(tokens.word("the name of a counter")?.to_owned());
+                tokens.sign(b'{')?;
+                tokens.sign(b'}')?;
+            }
             Token::Word("chain") => {
                 tokens.next();
                 let one = chain(tokens)?;
@@ -81,7 +90,7 @@ fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
                 table.add_chain(one);
             }
             Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::Newline | Token::End => {
-                return tokens.expected("`map`, `chain` or `}`");
+                return tokens.expected("`counter`, `set`, `map`, `chain` or `}`");
             }
         }
     }
@@ -93,15 +102,14 @@ fn map(tokens: &mut Tokens<'_>) -> Read<Set> {
     tokens.sign(b'{')?;
     tokens.peek_on();
     tokens.words(&["type"])?;
-    let mut key = Vec::new();
-    loop {
-        key.push(Kind::of_type(tokens.word("a type")?));
-        if !tokens.accept_word(".") {
-            break;
-        }
-    }
-    tokens.words(&[":", "verdict"])?;
+    let key = kinds(tokens)?;
+    tokens.words(&[":"])?;
+    let data = kinds(tokens)?;
     tokens.peek_on();
+    if data != [Kind::Verdict] {
+        let timeout = memory::filled(tokens)?;
+        return Ok(Set { name, key, data, timeout, elements: Vec::new() });
+    }
     if tokens.accept_word("flags") {
         tokens.words(&["interval"])?;
         tokens.peek_on();
@@ -115,7 +123,18 @@ fn map(tokens: &mut Tokens<'_>) -> Read<Set> {
         Ok(Element { key, data: Data::Verdict(verdict(tokens)?), comment })
     })?;
     tokens.sign(b'}')?;
-    Ok(Set { name, key, data: Vec::new(), elements })
+    Ok(Set { name, key, data: Vec::new(), timeout: None, elements })
+}
+
+/// Types with dots between.
+fn kinds(tokens: &mut Tokens<'_>) -> Read<Vec<Kind>> {
+    let mut list = Vec::new();
+    loop {
+        list.push(Kind::of_type(tokens.word("a type")?));
+        if !tokens.accept_word(".") {
+            return Ok(list);
+        }
+    }
 }
 
 /// `{ item, item, }`
@@ -215,16 +234,16 @@ fn statement(tokens: &mut Tokens<'_>, word: &str) -> Read<Statement> {
         "return" => Ok(Statement::Verdict(Verdict::Return)),
         "goto" => Ok(Statement::Verdict(Verdict::Goto(tokens.word("a chain")?.into()))),
         "jump" => Ok(Statement::Verdict(Verdict::Jump(tokens.word("a chain")?.into()))),
-        "dnat" => dnat(tokens),
-        "redirect" => {
-            tokens.words(&["to"])?;
-            let word = tokens.word("a port")?;
-            let port = match word.strip_prefix(':') {
-                Some(port) => new_port(tokens, port)?,
-                None => return tokens.error(format!("expected `:` and a port, found `{word}`")),
-            };
-            Ok(Statement::Nat { nat: Nat::Redirect, family: None, address: None, port: Some(port) })
-        }
+        "dnat" => nat::dnat(tokens),
+        "snat" => nat::snat(tokens),
+        "masquerade" => Ok(Statement::Nat { nat: Nat::Masquerade, family: None, address: None, port: None }),
+        "redirect" => nat::redirect(tokens),
+        "update" => memory::learn(tokens, true),
+        "add" => memory::learn(tokens, false),
+        "limit" => memory::limit(tokens),
+        "ct" if tokens.accept_word("count") => memory::count(tokens),
+        "counter" => memory::counter(tokens),
+        "log" => memory::log(tokens),
         "reject" => {
             tokens.words(&["with"])?;
             if tokens.accept_word("tcp") {
@@ -262,59 +281,6 @@ fn family(tokens: &mut Tokens<'_>) -> Read<Family> {
         "ip6" => Ok(Family::V6),
         other => tokens.error(format!("expected `ip` or `ip6`, found `{other}`")),
     }
-}
-
-/// Behind `dnat`.
-fn dnat(tokens: &mut Tokens<'_>) -> Read<Statement> {
-    let family = family(tokens)?;
-    tokens.words(&["to"])?;
-    let done = |address, port| Statement::Nat { nat: Nat::Dnat, family: Some(family), address: Some(address), port };
-    if tokens.peek() == Token::Sign(b'[') {
-        tokens.next();
-        let address = address(tokens)?;
-        tokens.sign(b']')?;
-        let word = tokens.word("`:` and a port")?;
-        let Some(port) = word.strip_prefix(':') else { return tokens.error("expected `:` and a port") };
-        return Ok(done(address, Some(new_port(tokens, port)?)));
-    }
-    match tokens.word("an address")? {
-        word @ ("numgen" | "jhash") => {
-            let key = draw(tokens, word)?;
-            tokens.words(&["map"])?;
-            let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Values(data_values(tokens)?)))?);
-            Ok(done(Expr::Map(Box::new(key), map), None))
-        }
-        word => match (family, word.split_once(':')) {
-            (Family::V4, Some((before, port))) => {
-                let address = constant_address(tokens, before)?;
-                Ok(done(address, Some(new_port(tokens, port)?)))
-            }
-            (Family::V4 | Family::V6, _) => Ok(done(constant_address(tokens, word)?, None)),
-        },
-    }
-}
-
-fn address(tokens: &mut Tokens<'_>) -> Read<Expr> {
-    let word = tokens.word("an address")?;
-    constant_address(tokens, word)
-}
-
-fn constant_address(tokens: &Tokens<'_>, word: &str) -> Read<Expr> {
-    match word.parse() {
-        Ok(address) => Ok(Expr::Constant(vec![Value::Address(address)], Kind::Address)),
-        Err(_) => tokens.error(format!("expected an address, found `{word}`")),
-    }
-}
-
-/// `8080`, or `th dport map { … }` whose first word is given.
-fn new_port(tokens: &mut Tokens<'_>, word: &str) -> Read<Expr> {
-    if let Some(port) = number(word) {
-        return Ok(Expr::Constant(vec![Value::Number(port)], Kind::Number));
-    }
-    let key = fields(tokens, word)?;
-    tokens.words(&["map"])?;
-    let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Values(data_values(tokens)?)))?);
-    Ok(Expr::Map(Box::new(key), map))
 }
 
 /// Behind `numgen` or `jhash`.
@@ -392,6 +358,10 @@ fn matching(tokens: &mut Tokens<'_>, word: &str) -> Read<Statement> {
         Token::Sign(b'{') => Operand::Elements(Elements::Anonymous(braced(tokens, |tokens| {
             Ok(Element { key: concatenated(tokens, &kinds)?, data: Data::None, comment: None })
         })?)),
+        Token::Sign(b'@') => {
+            tokens.next();
+            Operand::Elements(Elements::Named(tokens.word("a set")?.into()))
+        }
         Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::Newline | Token::End => {
             Operand::Values(concatenated(tokens, &kinds)?)
         }
@@ -424,6 +394,19 @@ fn field(tokens: &mut Tokens<'_>, word: &str) -> Read<Field> {
         "ct" => match tokens.word("a key of `ct`")? {
             "state" => Some(Field::State),
             "direction" => Some(Field::Direction),
+            "status" => Some(Field::Status),
+            "original" => match tokens.word("a key of `ct original`")? {
+                "proto-dst" => Some(Field::OriginalPort),
+                "ip" => {
+                    tokens.words(&["daddr"])?;
+                    Some(Field::OriginalDestination(Family::V4))
+                }
+                "ip6" => {
+                    tokens.words(&["daddr"])?;
+                    Some(Field::OriginalDestination(Family::V6))
+                }
+                _ => None,
+            },
             _ => None,
         },
         "fib" => {

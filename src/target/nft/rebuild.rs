@@ -1,16 +1,18 @@
 //! From a dump of our own output back to the typed ruleset that was printed.
 
-use crate::dispatch::Hook;
+mod memory;
+
 use crate::endpoint::PortRange;
+use crate::ir::options::LogPrefix;
 use crate::ir::{Family, Interface};
 use crate::statement::balance::Protocol;
 
 use super::dump::{
-    self, Base, ChainKind, Data, Dump, Elements, Expr, HookPoint, Kind, Nat, Operand, Operator, TableFamily,
+    self, Base, ChainKind, Data, Dump, Elements, Expr, HookPoint, Kind, Nat, Operand, Operator, Quiet, TableFamily,
 };
 use super::model::{
-    AddressType, Chain, Choice, Comment, Destination, Element, Field, Name, NewPort, Numbers, PRIORITY, Pick, Reject,
-    Rule, Ruleset, Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, Reject, Rule,
+    Ruleset, Statement, Value, Verdict, VerdictMap,
 };
 
 impl Ruleset {
@@ -22,9 +24,13 @@ impl Ruleset {
         if table.family != TableFamily::Inet {
             return None;
         }
+        // Verdict maps have elements, and nothing else has.
+        let (memories, maps): (Vec<_>, Vec<_>) = table.sets().iter().partition(|set| set.elements.is_empty());
         Some(Ruleset {
             table: name(&table.name)?,
-            maps: table.sets().iter().map(|set| map(table, set)).collect::<Option<_>>()?,
+            counters: table.counters.iter().map(|one| name(one)).collect::<Option<_>>()?,
+            memories: memories.into_iter().map(|set| memory::declaration(table, set)).collect::<Option<_>>()?,
+            maps: maps.into_iter().map(|set| map(table, set)).collect::<Option<_>>()?,
             chains: table.chains().iter().map(chain).collect::<Option<_>>()?,
         })
     }
@@ -60,11 +66,15 @@ fn map(table: &dump::Table, set: &dump::Set) -> Option<VerdictMap> {
 fn chain(chain: &dump::Chain) -> Option<Chain> {
     let hook = match chain.base {
         None => None,
-        Some(Base { kind: ChainKind::Nat, hook, priority: PRIORITY, drops: false }) => match hook {
-            HookPoint::Prerouting => Some(Hook::Prerouting),
-            HookPoint::Output => Some(Hook::Output),
-            HookPoint::Input | HookPoint::Forward | HookPoint::Postrouting | HookPoint::Ingress => return None,
-        },
+        Some(Base { kind: ChainKind::Nat, hook, priority, drops: false }) => {
+            let own = match hook {
+                HookPoint::Prerouting => Hook::Prerouting,
+                HookPoint::Output => Hook::Output,
+                HookPoint::Postrouting => Hook::Postrouting,
+                HookPoint::Input | HookPoint::Forward | HookPoint::Ingress => return None,
+            };
+            Some(Some(own).filter(|own| own.priority() == priority)?)
+        }
         Some(_) => return None,
     };
     let rule = |rule: &dump::Rule| {
@@ -76,6 +86,22 @@ fn chain(chain: &dump::Chain) -> Option<Chain> {
 
 fn statement(one: &dump::Statement) -> Option<Statement> {
     match one {
+        dump::Statement::Match {
+            left: Expr::Field(dump::Field::Source(family)),
+            operator: Operator::Equal,
+            right: Operand::Elements(Elements::Named(set)),
+        } => Some(Statement::Known { family: *family, set: name(set)? }),
+        dump::Statement::Match {
+            left: left @ Expr::Concat(_),
+            operator: Operator::Equal,
+            right: Operand::Elements(Elements::Anonymous(list)),
+        } => {
+            let kinds = left.kinds();
+            let tuple = |one: &dump::Element| {
+                one.key.iter().zip(&kinds).map(|(one, kind)| value(one, *kind)).collect::<Option<Vec<_>>>()
+            };
+            Some(Statement::Tuple { key: fields(left)?, values: list.iter().map(tuple).collect::<Option<_>>()? })
+        }
         dump::Statement::Match { left: Expr::Field(from), operator, right } => {
             let kind = from.kind();
             let values = match right {
@@ -108,6 +134,19 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
         dump::Statement::Nat { nat: Nat::Redirect, family: None, address: None, port: Some(port) } => {
             new_port(port).map(Statement::Redirect)
         }
+        dump::Statement::Nat { nat: Nat::Masquerade, family: None, address: None, port: None } => {
+            Some(Statement::Masquerade)
+        }
+        dump::Statement::Nat { nat: Nat::Snat, family, address: Some(Expr::Constant(list, _)), port: None } => {
+            let dump::Value::Address(address) = single(list)? else { return None };
+            (*family == Some(Family::of(*address))).then_some(Statement::Snat(*address))
+        }
+        dump::Statement::Learn { update, set, key, data, inner } => {
+            memory::remember(*update, set, key, data.as_ref(), inner)
+        }
+        dump::Statement::Limit { over, bound } => memory::limit(*over, bound),
+        dump::Statement::Quiet(Quiet::Counter(Some(counter))) => Some(Statement::Counter(name(counter)?)),
+        dump::Statement::Quiet(Quiet::Log(Some(prefix))) => LogPrefix::new(prefix).map(Statement::Log),
         dump::Statement::Reject(with) => match &**with {
             "with tcp reset" => Some(Statement::Reject(Reject::TcpReset)),
             "with icmpx type port-unreachable" => Some(Statement::Reject(Reject::PortUnreachable)),
@@ -116,8 +155,6 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
         dump::Statement::Match { .. }
         | dump::Statement::Nat { .. }
         | dump::Statement::Mark { .. }
-        | dump::Statement::Learn { .. }
-        | dump::Statement::Limit { .. }
         | dump::Statement::Quiet(_)
         | dump::Statement::Unknown(_) => None,
     }
@@ -144,6 +181,11 @@ fn destination(address: &Expr, port: Option<&Expr>) -> Option<Destination> {
         (Expr::Constant(list, _), port) => {
             let dump::Value::Address(address) = single(list)? else { return None };
             Some(Destination::One(*address, port.map_or(Some(NewPort::Kept), new_port)?))
+        }
+        (Expr::Map(key, Elements::Named(map)), port) => {
+            let Expr::Field(dump::Field::Source(family)) = **key else { return None };
+            let port = port.map_or(Some(NewPort::Kept), new_port)?;
+            Some(Destination::Remembered { family, map: name(map)?, port })
         }
         (Expr::Map(key, Elements::Anonymous(list)), None) => {
             let addresses = choice(key, list, |data| match data {
@@ -236,16 +278,16 @@ fn field(field: dump::Field) -> Option<Field> {
         dump::Field::DestinationType => Some(Field::DestinationType),
         dump::Field::State => Some(Field::ConnectionState),
         dump::Field::Direction => Some(Field::ConnectionDirection),
+        dump::Field::Status => Some(Field::ConnectionStatus),
+        dump::Field::OriginalDestination(family) => Some(Field::OriginalDestination(family)),
+        dump::Field::OriginalPort => Some(Field::OriginalPort),
         dump::Field::NextHeader(_)
         | dump::Field::OutInterface
         | dump::Field::Mark
         | dump::Field::ConnectionMark
         | dump::Field::SourcePort(_)
-        | dump::Field::Status
         | dump::Field::OriginalSource(_)
-        | dump::Field::OriginalDestination(_)
-        | dump::Field::OriginalSourcePort
-        | dump::Field::OriginalPort => None,
+        | dump::Field::OriginalSourcePort => None,
     }
 }
 
@@ -261,6 +303,7 @@ fn value(value: &dump::Value, kind: Kind) -> Option<Value> {
             (Kind::AddressType, Some("broadcast")) => Some(Value::AddressType(AddressType::Broadcast)),
             (Kind::State, Some("invalid")) => Some(Value::Invalid),
             (Kind::Direction, Some("reply")) => Some(Value::Reply),
+            (Kind::Status, Some("dnat")) => Some(Value::Translated),
             (Kind::Number, _) => ports(*number, *number),
             _ => None,
         },

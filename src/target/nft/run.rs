@@ -1,15 +1,17 @@
 //! The statements of one rule for one connection.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use smallvec::{SmallVec, smallvec};
 
 use crate::ir::Family;
-use crate::meaning::Action;
+use crate::meaning::{Action, Direction};
 use crate::trace::Source;
 
 use super::dump::{
     Data, Element, Elements, Expr, Field, Nat, Operand, Operator, Rule, Statement, TableFamily, Value, Verdict,
 };
-use super::evaluate::{Flow, Got, Gots, Meter, Scene, State, TOO_MANY};
+use super::evaluate::{Flow, Got, Gots, Learned, Meter, Scene, State, TOO_MANY};
 use super::lookup::Hit;
 use super::portion::Portion;
 use super::value::{Atom, Blame, Origin, Part, Parts, Weight, compare, settled, weigh};
@@ -359,7 +361,13 @@ fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rul
             state.comment = comment;
         }
         Nat::Redirect => {
-            state.destination = None;
+            // Whoever opened the connection here is led to the loopback address; who comes from elsewhere to one of the
+            // interface, which is not known (nf_nat_redirect_ipv4).
+            state.destination = match (&scene.packet.direction, Family::of(scene.packet.destination)) {
+                (Direction::In(_), _) => None,
+                (Direction::Out, Family::V4) => Some(Ipv4Addr::LOCALHOST.into()),
+                (Direction::Out, Family::V6) => Some(Ipv6Addr::LOCALHOST.into()),
+            };
             state.port = port.unwrap_or(state.port);
             state.nat = Some(Action::Redirect(state.port));
             state.comment = comment;
@@ -386,20 +394,23 @@ fn learn<'a>(
         _ => Got::Unknown(set.into()),
     };
     let key = match single(scene.evaluate(key, &way.flow.state, meter)) {
-        Got::Parts(parts) => settled(&parts),
+        Got::Parts(parts) => known(&parts),
         Got::Missing => return next.push(end(way, End::No)),
         Got::Unknown(what) => return next.push(blame(way, what)),
     };
     let data = match data.map(|data| single(scene.evaluate(data, &way.flow.state, meter))) {
         None => Some(SmallVec::new()),
-        Some(Got::Parts(parts)) => settled(&parts),
+        Some(Got::Parts(parts)) => {
+            parts.iter().for_each(|part| scene.notes.pin(part));
+            settled(&parts)
+        }
         Some(Got::Missing) => return next.push(end(way, End::No)),
         Some(Got::Unknown(what)) => return next.push(blame(way, what)),
     };
     let (Some(key), Some(data)) = (key, data) else { return next.push(blame(way, format!("@{set}"))) };
-    let learned = &mut way.flow.change().learned;
-    if !learned.iter().any(|(name, old, _)| *name == set && *old == key) {
-        learned.push((set, key, data));
+    let parts: Parts<'a> = key.iter().map(|(atom, origin)| Part::Known(*atom, *origin)).collect();
+    if scene.learned(set, &parts, &way.flow.state).is_none() {
+        way.flow.change().learned.push(Learned { set, key, data });
     }
     let passes = inner.iter().all(|one| !matches!(one, Statement::Limit { over: true, .. }));
     let unknown = inner.iter().find(|one| matches!(one, Statement::Unknown(_)));
@@ -408,4 +419,13 @@ fn learn<'a>(
         (None, true) => Next::On(way),
         (None, false) => end(way, End::No),
     });
+}
+
+/// The values that were computed, with what they are of the packet; `None` where one is drawn.
+fn known<'a>(parts: &[Part<'a>]) -> Option<SmallVec<[(Atom<'a>, Origin); 3]>> {
+    let known = parts.iter().map(|part| match part {
+        Part::Known(atom, origin) => Some((*atom, *origin)),
+        Part::Drawn { .. } => None,
+    });
+    known.collect()
 }

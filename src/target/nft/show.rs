@@ -7,7 +7,8 @@ use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
 use super::dump::{
-    Bits, Data, Element, Elements, Expr, Field, Kind, Nat, Operand, Operator, Rule, Statement, Value, Verdict,
+    Bits, Bound, Data, Element, Elements, Expr, Field, Kind, Nat, Operand, Operator, Quiet, Rule, Statement, Value,
+    Verdict,
 };
 use super::text::joined;
 
@@ -83,7 +84,21 @@ impl Display for Statement {
                 data.as_ref().map_or(Ok(()), |data| write!(f, " : {data}"))?;
                 f.write_str(" }")
             }
-            Statement::Limit { text, over: _ } | Statement::Quiet(text) | Statement::Unknown(text) => f.write_str(text),
+            Statement::Limit { over, bound } => {
+                let sign = if *over { "over " } else { "" };
+                match bound {
+                    Bound::Packets { rate, unit, burst } => {
+                        write!(f, "limit rate {sign}{rate}/{} burst {burst} packets", unit.name())
+                    }
+                    Bound::Connections(count) => write!(f, "ct count {sign}{count}"),
+                    Bound::Other(text) => f.write_str(text),
+                }
+            }
+            Statement::Quiet(Quiet::Counter(None)) => f.write_str("counter"),
+            Statement::Quiet(Quiet::Counter(Some(name))) => write!(f, "counter name \"{name}\""),
+            Statement::Quiet(Quiet::Log(None)) => f.write_str("log"),
+            Statement::Quiet(Quiet::Log(Some(prefix))) => write!(f, "log prefix \"{prefix}\""),
+            Statement::Unknown(text) => f.write_str(text),
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The ruleset as a script for `nft -f`. No other file writes nft's language.
 
+pub mod forward;
+mod memory;
+
 use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
 
-use crate::dispatch::Hook;
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Comment, Destination, Element, Field, NewPort, Numbers, PRIORITY, Pick, Reject, Rule,
-    Ruleset, Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Rule, Ruleset,
+    Statement, Value, Verdict, VerdictMap,
 };
 
 /// Elements of a set or map inside a rule that stand in its line; more stand in a line each.
@@ -21,7 +23,16 @@ const PIECE: usize = 64 << 10;
 pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
     let mut text = String::with_capacity(PIECE + (4 << 10));
     head(&mut text, ruleset).expect(WRITES);
-    let mut separate = false;
+    let mut separate = !ruleset.counters.is_empty();
+    for counter in &ruleset.counters {
+        memory::counter(&mut text, counter).expect(WRITES);
+        flush(&mut text, out)?;
+    }
+    for one in &ruleset.memories {
+        separated(&mut text, &mut separate);
+        memory::declaration(&mut text, one).expect(WRITES);
+        flush(&mut text, out)?;
+    }
     for map in &ruleset.maps {
         separated(&mut text, &mut separate);
         map_head(&mut text, map).expect(WRITES);
@@ -80,14 +91,22 @@ fn map_head(f: &mut String, map: &VerdictMap) -> fmt::Result {
 pub fn data_type(field: Field) -> &'static str {
     match field {
         Field::Family => "nf_proto",
-        Field::Source(Family::V4) | Field::Destination(Family::V4) => "ipv4_addr",
-        Field::Source(Family::V6) | Field::Destination(Family::V6) => "ipv6_addr",
+        Field::Source(family) | Field::Destination(family) | Field::OriginalDestination(family) => address_type(family),
         Field::Protocol => "inet_proto",
-        Field::Port(_) | Field::AnyPort => "inet_service",
+        Field::Port(_) | Field::AnyPort | Field::OriginalPort => "inet_service",
         Field::Interface => "ifname",
         Field::DestinationType => "fib_addrtype",
         Field::ConnectionState => "ct_state",
         Field::ConnectionDirection => "ct_dir",
+        Field::ConnectionStatus => "ct_status",
+    }
+}
+
+/// nft's name for the addresses of a family.
+pub fn address_type(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "ipv4_addr",
+        Family::V6 => "ipv6_addr",
     }
 }
 
@@ -104,11 +123,7 @@ fn element(f: &mut String, element: &Element) -> fmt::Result {
 fn chain(f: &mut String, chain: &Chain) -> fmt::Result {
     writeln!(f, "\tchain {} {{", chain.name)?;
     if let Some(hook) = chain.hook {
-        let hook = match hook {
-            Hook::Prerouting => "prerouting",
-            Hook::Output => "output",
-        };
-        writeln!(f, "\t\ttype nat hook {hook} priority {PRIORITY}; policy accept;")?;
+        writeln!(f, "\t\ttype nat hook {} priority {}; policy accept;", hook.name(), hook.priority())?;
     }
     for one in &chain.rules {
         rule(f, one)?;
@@ -141,6 +156,17 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
                 _ => braced(f, values, value),
             }
         }
+        Statement::Tuple { key, values } => {
+            joined(f, " . ", key, |f, one| field(f, *one))?;
+            f.write_char(' ')?;
+            braced(f, values, |f, tuple| joined(f, " . ", tuple, value))
+        }
+        Statement::Known { family, set } => write!(f, "{} saddr @{set}", ip(*family)),
+        Statement::Remember { family, memory, what } => memory::remember(f, *family, memory, *what),
+        Statement::Limit(rate) => memory::rate(f, *rate),
+        Statement::CountOver(count) => memory::count_over(f, *count),
+        Statement::Counter(name) => write!(f, "counter name \"{name}\""),
+        Statement::Log(prefix) => write!(f, "log prefix \"{}\"", prefix.as_str()),
         Statement::Lookup { key, map } => {
             joined(f, " . ", key, |f, one| field(f, *one))?;
             write!(f, " vmap @{map}")
@@ -154,6 +180,8 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
             f.write_str("redirect to ")?;
             new_port(f, port)
         }
+        Statement::Masquerade => f.write_str("masquerade"),
+        Statement::Snat(address) => write!(f, "snat {} to {address}", ip(Family::of(*address))),
         Statement::Reject(Reject::TcpReset) => f.write_str("reject with tcp reset"),
         Statement::Reject(Reject::PortUnreachable) => f.write_str("reject with icmpx type port-unreachable"),
         Statement::Verdict(one) => verdict(f, one),
@@ -173,6 +201,10 @@ fn destination(f: &mut String, to: &Destination) -> fmt::Result {
         Destination::Addresses(choice) => choose(f, choice, "map", |f, address| write!(f, "{address}")),
         Destination::Endpoints(choice) => {
             choose(f, choice, "map", |f, (address, port)| write!(f, "{address} . {port}"))
+        }
+        Destination::Remembered { family, map, port } => {
+            write!(f, "{} saddr map @{map}", ip(*family))?;
+            new_port(f, port)
         }
     }
 }
@@ -228,6 +260,9 @@ fn field(f: &mut String, field: Field) -> fmt::Result {
         Field::DestinationType => f.write_str("fib daddr type"),
         Field::ConnectionState => f.write_str("ct state"),
         Field::ConnectionDirection => f.write_str("ct direction"),
+        Field::ConnectionStatus => f.write_str("ct status"),
+        Field::OriginalDestination(family) => write!(f, "ct original {} daddr", ip(family)),
+        Field::OriginalPort => f.write_str("ct original proto-dst"),
     }
 }
 
@@ -249,6 +284,7 @@ fn value(f: &mut String, value: &Value) -> fmt::Result {
         Value::AddressType(AddressType::Broadcast) => f.write_str("broadcast"),
         Value::Invalid => f.write_str("invalid"),
         Value::Reply => f.write_str("reply"),
+        Value::Translated => f.write_str("dnat"),
     }
 }
 

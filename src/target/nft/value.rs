@@ -19,7 +19,7 @@ pub enum Atom<'a> {
 }
 
 /// What of the packet a value is, where it is just that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// It is the same whatever the packet's addresses and ports are.
     Fixed,
@@ -92,13 +92,6 @@ impl Notes<'_> {
                     asked.port_in(first, u16::try_from(last).unwrap_or(u16::MAX));
                 }
             }
-        }
-    }
-
-    /// The answer holds for this packet alone.
-    pub fn pin_all(self) {
-        if let Some(asked) = self.0 {
-            asked.pin();
         }
     }
 

@@ -154,15 +154,14 @@ impl Walk for Evaluator<'_> {
 }
 
 impl Survey for Evaluator<'_> {
-    /// No program of this target translates sources yet: rules that do cannot be told to be right.
+    /// Of what becomes of the destination: that of the source is no part of the answer.
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
         let asked = Asked::new(packet);
         let mut walker = self.walker(packet, machine, None, Notes(Some(&asked)));
         walker.connection();
         let cost = 1 + (self.budget - walker.meter.budget);
-        let is_told = walker.unknown.is_empty() && walker.outcomes.iter().all(|one| one.source == Source::Kept);
         let cut = walker.meter.budget == 0;
-        let mut ended = if is_told || !self.strict { walker.outcomes } else { Vec::new() };
+        let mut ended = if walker.unknown.is_empty() || !self.strict { walker.outcomes } else { Vec::new() };
         ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
         let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
         for Ended { action, share, .. } in ended {

@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::{difference, overlap};
+use super::{difference, overlap, writable};
 use crate::endpoint::PortRange;
-use crate::generated::{NAMES, PARTS, config, program, statement};
+use crate::generated::{NAMES, config, program};
 use crate::ir::{Config, Interface};
 use crate::statement::balance::Protocol;
 use crate::target::Options;
@@ -16,7 +16,7 @@ use crate::target::nft::model::{
     AddressType, Choice, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Statement, Value, Verdict,
     VerdictMap,
 };
-use crate::target::nft::{Dump, Evaluator, Ruleset, lower, prove_json, prove_text};
+use crate::target::nft::{Dump, Evaluator, Format, Ruleset, lower, prove_json, prove_text};
 use crate::validate::tests::{Dice, check_horizon};
 use crate::validate::{Coverage, Flaw};
 
@@ -33,7 +33,7 @@ fn json(ruleset: &Ruleset) -> String {
 }
 
 fn lowered(config: &Config) -> Ruleset {
-    lower(config, &Options::default()).expect("every option here is lowered")
+    lower(config, &Options::default(), Format::Text).expect("a correct program")
 }
 
 fn prove_both(config: &Config, ruleset: &Ruleset) -> Result<Coverage, Flaw> {
@@ -98,11 +98,11 @@ proptest! {
 
     #[test]
     fn answers_hold_as_far_as_they_say(
-        statements in proptest::collection::vec(statement(&PARTS), 1..5),
+        statements in proptest::collection::vec(writable(), 1..5),
         dice in proptest::collection::vec(any::<Dice>(), 40),
     ) {
         let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
-        let Ok(ruleset) = lower(&config, &Options::default()) else { return Ok(()) };
+        let Ok(ruleset) = lower(&config, &Options::default(), Format::Text) else { return Ok(()) };
         let text = text(&ruleset);
         let dump = Dump::read_text(&text).expect("own rules");
         let rules = Evaluator::new(&dump);
@@ -118,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_random_program_is_proven(statements in proptest::collection::vec(statement(&PARTS), 1..4)) {
+    fn every_random_program_is_proven(statements in proptest::collection::vec(writable(), 1..4)) {
         let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
         let ruleset = lowered(&config);
         match prove_both(&config, &ruleset) {
@@ -129,7 +129,7 @@ proptest! {
 
     #[test]
     fn a_random_change_of_a_random_program_is_seen_or_changes_nothing(
-        statements in proptest::collection::vec(statement(&PARTS), 1..3),
+        statements in proptest::collection::vec(writable(), 1..3),
         choice in any::<prop::sample::Index>(),
     ) {
         let Some((source, config)) = program(NAMES, &statements) else { return Ok(()) };
@@ -269,7 +269,7 @@ fn near(value: &Value) -> Vec<Value> {
         Value::AddressType(AddressType::Local) => vec![Value::AddressType(AddressType::Broadcast)],
         Value::AddressType(AddressType::Broadcast) => vec![Value::AddressType(AddressType::Local)],
         // What never holds decides nothing.
-        Value::Family(_) | Value::Invalid | Value::Reply => Vec::new(),
+        Value::Family(_) | Value::Invalid | Value::Reply | Value::Translated => Vec::new(),
     }
 }
 
@@ -303,7 +303,17 @@ fn changed(statement: &Statement) -> Vec<Statement> {
             }
             list
         }
-        Statement::Lookup { .. } => Vec::new(),
+        // What becomes of the source is not proven, nor what is kept of connections.
+        Statement::Lookup { .. }
+        | Statement::Tuple { .. }
+        | Statement::Known { .. }
+        | Statement::Remember { .. }
+        | Statement::Limit(_)
+        | Statement::CountOver(_)
+        | Statement::Counter(_)
+        | Statement::Log(_)
+        | Statement::Masquerade
+        | Statement::Snat(_) => Vec::new(),
         Statement::Branch(choice) => {
             let to = |_: &Verdict| Verdict::Drop;
             choices(choice, to).into_iter().map(Statement::Branch).collect()
@@ -359,6 +369,7 @@ fn destinations(to: &Destination) -> Vec<Destination> {
             let ports = choices(choice, |(address, port)| (*address, port ^ 1));
             addresses.into_iter().chain(ports).map(Destination::Endpoints).collect()
         }
+        Destination::Remembered { .. } => Vec::new(),
     }
 }
 

@@ -1,0 +1,181 @@
+//! `masquerade` and `snat`: rules for connections that were translated, on their way out.
+//!
+//! The first [`Claim`] that holds says whose a connection is. `ct original proto-dst` has to stand behind a test of the
+//! protocol that is not made anew by a test of the port: nft 1.0.6 lists `meta l4proto tcp … tcp dport 80` without the
+//! former, and then does not know what it compares. So a claim that asks for the backend starts with its port.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::diagnostic::Diagnostic;
+use crate::dispatch::owners::{Claim, Clients, Effect, Endpoint, claims};
+use crate::endpoint::PortRange;
+use crate::ir::options::{Near, SourceNat};
+use crate::ir::{Config, Family};
+
+use super::model::{Chain, Field, Hook, Name, Rule, Statement, Value, Verdict, short};
+use super::names::{Names, fixed};
+use super::piece::{goto, net, one, plain};
+
+/// The chains of source NAT: none where no service has any.
+#[derive(Default)]
+pub struct Chains {
+    pub base: Option<Chain>,
+    pub chains: Vec<Chain>,
+}
+
+pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>> {
+    let mut made = Chains::default();
+    let mut errors = Vec::new();
+    let mut base = Vec::new();
+    for family in Family::ALL {
+        let claims = match claims(config, family, Effect::SourceNat, "nftables") {
+            Ok(claims) => claims,
+            Err(more) => {
+                errors.extend(more);
+                continue;
+            }
+        };
+        if claims.is_empty() {
+            continue;
+        }
+        let name = fixed(&format!("source-nat-{}", short(family)));
+        let translated = one(Field::ConnectionStatus, Value::Translated);
+        base.push(plain([one(Field::Family, Value::Family(family)), translated, goto(name.clone())]));
+        let at = made.chains.len();
+        made.chains.push(Chain { name, hook: None, rules: Vec::new() });
+        let mut family = Claims { config, names, family, hairpins: BTreeMap::new(), chains: &mut made.chains };
+        let rules = claims.iter().flat_map(|claim| family.rules(claim)).collect();
+        made.chains[at].rules = rules;
+    }
+    if !base.is_empty() {
+        made.base = Some(Chain { name: fixed(Hook::Postrouting.name()), hook: Some(Hook::Postrouting), rules: base });
+    }
+    if errors.is_empty() { Ok(made) } else { Err(errors) }
+}
+
+/// The claims of a family in the making.
+struct Claims<'a> {
+    config: &'a Config,
+    names: &'a Names,
+    family: Family,
+    /// The chains of services whose clients are asked about, by service.
+    hairpins: BTreeMap<u32, Name>,
+    chains: &'a mut Vec<Chain>,
+}
+
+impl Claims<'_> {
+    fn rules(&mut self, claim: &Claim<'_>) -> Vec<Rule> {
+        let end = self.end(claim.service);
+        let family = self.family;
+        let mut rest = Vec::with_capacity(4);
+        rest.extend(claim.destination.map(|place| one(Field::OriginalDestination(family), net(place))));
+        rest.push(one(Field::OriginalPort, Value::Ports(claim.ports)));
+        rest.extend(clients(claim.clients, family));
+        rest.push(end);
+        let heads = match &claim.backends {
+            None => vec![vec![one(Field::Protocol, Value::Protocol(claim.protocol))]],
+            Some(endpoints) => backends(endpoints, family, Field::Port(claim.protocol)),
+        };
+        let comment = self.names.comment(claim.service);
+        let rule = |mut statements: Vec<Statement>| {
+            statements.extend(rest.iter().cloned());
+            Rule { statements, comment: Some(comment.clone()) }
+        };
+        heads.into_iter().map(rule).collect()
+    }
+
+    /// What a service does to its connections; a claim without an effect keeps them from the others.
+    fn end(&mut self, service: u32) -> Statement {
+        let family = self.family;
+        match &self.config.services()[service as usize].options.source_nat {
+            SourceNat::Kept => Statement::Verdict(Verdict::Return),
+            SourceNat::Masquerade => Statement::Masquerade,
+            SourceNat::Address(address) => {
+                address.get(family).map_or(Statement::Verdict(Verdict::Return), Statement::Snat)
+            }
+            SourceNat::Hairpin(near) => {
+                let near = near.get(family);
+                goto(self.hairpin(service, near))
+            }
+        }
+    }
+
+    /// The chain that asks whether the client is near the backend.
+    fn hairpin(&mut self, service: u32, near: &[Near]) -> Name {
+        if let Some(name) = self.hairpins.get(&service) {
+            return name.clone();
+        }
+        let family = self.family;
+        let name = fixed(&format!("{}-hairpin", self.names.service(service, family)));
+        self.hairpins.insert(service, name.clone());
+        let mut groups: BTreeMap<&[IpNet], Vec<IpAddr>> = BTreeMap::new();
+        for Near { backend, clients } in near {
+            groups.entry(clients).or_default().push(*backend);
+        }
+        let is_host = |net: &IpNet| net.prefix_len() == net.max_prefix_len();
+        let mut pairs = Vec::new();
+        let mut rules = Vec::new();
+        let comment = Some(self.names.comment(service).clone());
+        for (clients, backends) in groups {
+            if clients.iter().all(is_host) {
+                let with = |backend: &IpAddr| {
+                    let backend = Value::Address(*backend);
+                    clients.iter().map(move |client| vec![Value::Address(client.addr()), backend.clone()])
+                };
+                pairs.extend(backends.iter().flat_map(with));
+                continue;
+            }
+            let near = clients.iter().map(|client| net(*client)).collect();
+            let backends = backends.into_iter().map(Value::Address).collect();
+            let statements = vec![
+                Statement::Match { field: Field::Source(family), negated: false, values: near },
+                Statement::Match { field: Field::Destination(family), negated: false, values: backends },
+                Statement::Masquerade,
+            ];
+            rules.push(Rule { statements, comment: comment.clone() });
+        }
+        if !pairs.is_empty() {
+            let key = vec![Field::Source(family), Field::Destination(family)];
+            let statements = vec![Statement::Tuple { key, values: pairs }, Statement::Masquerade];
+            rules.push(Rule { statements, comment });
+        }
+        self.chains.push(Chain { name: name.clone(), hook: None, rules });
+        name
+    }
+}
+
+fn clients(clients: Clients<'_>, family: Family) -> Option<Statement> {
+    let (negated, nets) = match clients {
+        Clients::All => return None,
+        Clients::In(nets) => (false, nets),
+        Clients::NotIn(nets) => (true, nets),
+    };
+    let values = nets.iter().map(|one| net(*one)).collect();
+    Some(Statement::Match { field: Field::Source(family), negated, values })
+}
+
+/// Tests that hold between them for all of the backends: one for those with a single port, and one for each range.
+fn backends(endpoints: &[Endpoint], family: Family, port: Field) -> Vec<Vec<Statement>> {
+    let mut hosts = Vec::new();
+    let mut ranges: BTreeMap<(u16, u16), Vec<Value>> = BTreeMap::new();
+    for Endpoint { address, ports } in endpoints {
+        let address = Value::Address(*address);
+        match ports.is_single() {
+            true => hosts.push(vec![address, Value::Ports(*ports)]),
+            false => ranges.entry((ports.first(), ports.last())).or_default().push(address),
+        }
+    }
+    let mut heads = Vec::new();
+    if !hosts.is_empty() {
+        heads.push(vec![Statement::Tuple { key: vec![Field::Destination(family), port], values: hosts }]);
+    }
+    for ((first, last), values) in ranges {
+        let ports = PortRange::new(first, last).expect("the ports of a backend");
+        let hosts = Statement::Match { field: Field::Destination(family), negated: false, values };
+        heads.push(vec![hosts, one(port, Value::Ports(ports))]);
+    }
+    heads
+}

@@ -1,0 +1,63 @@
+//! Rules for a forward chain that is not ours: an accept in one table does not save a packet from a drop in another.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::dispatch::owners::{Claim, Clients};
+use crate::ir::Family;
+
+use super::{WRITES, ip, joined};
+
+/// The rules for a claim, a line each. They hold for both directions of a connection.
+///
+/// A backend is asked for as the source of replies: it is that in both directions, and nft 1.0.6 lists a test of
+/// `tcp dport` behind `ct original proto-dst` in a way that it cannot load again.
+pub fn rules(claim: &Claim<'_>, family: Family, verdict: &str) -> Vec<String> {
+    let mut ports: BTreeMap<(u16, u16), Vec<IpAddr>> = BTreeMap::new();
+    for backend in claim.backends.iter().flatten() {
+        ports.entry((backend.ports.first(), backend.ports.last())).or_default().push(backend.address);
+    }
+    match claim.backends {
+        None => vec![rule(claim, family, None, verdict)],
+        Some(_) => ports.into_iter().map(|backends| rule(claim, family, Some(backends), verdict)).collect(),
+    }
+}
+
+fn rule(claim: &Claim<'_>, family: Family, backends: Option<((u16, u16), Vec<IpAddr>)>, verdict: &str) -> String {
+    let mut f = String::new();
+    let all = || -> std::fmt::Result {
+        let f = &mut f;
+        let ip = ip(family);
+        write!(f, "ct status dnat meta l4proto {}", claim.protocol.name())?;
+        if let Some(net) = claim.destination {
+            write!(f, " ct original {ip} daddr ")?;
+            match net.prefix_len() == net.max_prefix_len() {
+                true => write!(f, "{}", net.addr())?,
+                false => write!(f, "{net}")?,
+            }
+        }
+        write!(f, " ct original proto-dst {}", claim.ports)?;
+        let (not, nets) = match claim.clients {
+            Clients::All => ("", None),
+            Clients::In(nets) => ("", Some(nets)),
+            Clients::NotIn(nets) => ("!= ", Some(nets)),
+        };
+        if let Some(nets) = nets {
+            write!(f, " ct original {ip} saddr {not}{{ ")?;
+            joined(f, ", ", nets, |f, net| write!(f, "{net}"))?;
+            f.push_str(" }");
+        }
+        if let Some(((first, last), addresses)) = backends {
+            write!(f, " ct reply {ip} saddr {{ ")?;
+            joined(f, ", ", &addresses, |f, address| write!(f, "{address}"))?;
+            write!(f, " }} ct reply proto-src {first}")?;
+            if first != last {
+                write!(f, "-{last}")?;
+            }
+        }
+        write!(f, " {verdict}")
+    };
+    all().expect(WRITES);
+    f
+}
