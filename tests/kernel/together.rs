@@ -128,7 +128,7 @@ net backends = 10.9.1.0/24, fd09:1::/64
 net clients = 10.20.0.0/16, 10.9.0.0/24, fd20::/64, fd09:0::/64
 default counter
 balance tcp,udp vip:80 as all by round-robin from clients, backends else reject on cl0, be0 masquerade hairpin \
-    sticky 10m limit 1000/second burst 500 per source else reject max-connections 1000 log \"all $x: \" \
+    sticky 10m limit 1000/second burst 500 per source else reject max-connections 1000 log \"all x: \" \
     -> b1:8080, b2:8080
 balance tcp,udp,sctp vip:443 as fixed snat 10.9.1.1, fd09:1::1 output max-connections 500 per source -> b3
 balance tcp vip:81 as gone log -> b1 weight 0
@@ -180,8 +180,9 @@ fn the_example_with_every_option() {
     let Some(lab) = lab!() else { return };
     let flows = "tcp client > LOCAL:443 = any b1:8080 b2:8080 b3:8080
                  tcp client2 > LOCAL:443 = any b1:8080 b2:8080 b3:8080
-                 tcp,udp client > LOCAL:53 = seq b1:53 b2:53 b1:53
-                 tcp client@20.5 > LOCAL:8000-8003 = any b1:+1000 b3:+1000
+                 tcp client > LOCAL:53 = seq b1:53 b2:53 b1:53
+                 udp client > LOCAL:53 = seq b2:53 b1:53 b2:53
+                 tcp client@20.5 > LOCAL4:8000-8003 = b1:+1000
                  tcp client > LOCAL:8000 = refused
                  tcp,udp client2@21.5 > LOCAL:81 = b3:81
                  tcp client@20.5 > LOCAL:81 = lb:81
