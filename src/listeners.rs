@@ -3,9 +3,9 @@
 //! The space of new connections is cut where the rules themselves cut it: each [answer](crate::survey) says how far it
 //! holds, so that packet after packet covers all of it. What is answered alike is one listener.
 //!
-//! Which addresses belong to the machine is not in its rules. An address that they name is taken for one of another
-//! machine, and beside those there is one of this machine that they do not name; where there are few enough, the named
-//! ones are asked about as the machine's own, too. Loopback addresses are only asked about for connections that the
+//! Which addresses belong to the machine is not in its rules. Where nobody says so, an address that they name is taken
+//! for one of another machine, and beside those there is one of this machine that they do not name; where there are few
+//! enough, the named ones are asked about as the machine's own, too. Loopback addresses are only asked about for connections that the
 //! machine opens.
 
 mod merge;
@@ -16,13 +16,13 @@ mod tests;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 
-use crate::address::{address, last};
+use crate::address::{address, last, range};
 use crate::ir::share::Share;
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
 use crate::survey::Survey;
-use crate::trace::{Machine, Packet};
+use crate::trace::{Machine, Packet, Unknown};
 
 use sweep::{Ask, Row, Sweep};
 
@@ -56,7 +56,7 @@ pub enum Places {
 pub enum Place {
     /// Both ends belong to it. It is another machine's.
     Range(u128, u128),
-    /// A named range, where it belongs to this machine.
+    /// A range that belongs to this machine; where nobody said so, what becomes of it if it does.
     OwnRange(u128, u128),
     /// An address of this machine that no rule names.
     Local,
@@ -105,6 +105,8 @@ pub enum Fate {
     Shares(Vec<(Goal, Share)>),
     /// A hash of the client decides; the number tells hashes apart.
     Hashed(u64),
+    /// There are more rules, or more ways through them, than are followed.
+    Untold,
 }
 
 impl Case {
@@ -147,6 +149,7 @@ impl Hash for Fate {
                 }
             }
             Fate::Hashed(asker) => asker.hash(state),
+            Fate::Untold => (),
         }
     }
 }
@@ -162,6 +165,7 @@ impl Fate {
         match self {
             Fate::Shares(shares) => shares.iter().any(|(goal, _)| matches!(goal, Goal::To(..) | Goal::Here(_))),
             Fate::Hashed(_) => true,
+            Fate::Untold => false,
         }
     }
 }
@@ -189,7 +193,7 @@ pub enum ToPort {
 }
 
 /// All that was found in one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Every way to begin that the rules tell apart: first any other interface, last [`Arrival::Out`].
     pub arrivals: Vec<Arrival>,
@@ -199,13 +203,17 @@ pub struct Found {
     pub unseen: Option<IpAddr>,
     /// Whether there was no patience for this machine's own addresses.
     pub unseen_local: bool,
+    /// The same for those among them that rules name.
+    pub unseen_own: bool,
+    /// What is not known of the rules on the way.
+    pub unknown: Vec<Unknown>,
 }
 
 /// Finds the connections of a family that `survey` does not let pass, whoever opens them.
 ///
-/// At most `limit` tests are asked, as in [`MAX_COST`]; the error is that not even one destination is told by those.
+/// `local` says which addresses are this machine's, where anyone knows. At most `limit` tests are asked, as in [`MAX_COST`]; the error is that not even one destination is told by those.
 /// Multicast and broadcast are left out.
-pub fn find(survey: &dyn Survey, family: Family, limit: u64) -> Result<Found, TooLarge> {
+pub fn find(survey: &dyn Survey, family: Family, local: Option<&Machine>, limit: u64) -> Result<Found, TooLarge> {
     let mut named = survey.interfaces();
     // A prefix of no letters is every interface.
     named.retain(|interface| *interface != Interface::Prefix(String::new()));
@@ -213,38 +221,60 @@ pub fn find(survey: &dyn Survey, family: Family, limit: u64) -> Result<Found, To
     named.dedup();
     let arrivals: Vec<Arrival> =
         [Arrival::Other].into_iter().chain(named.into_iter().map(Arrival::On)).chain([Arrival::Out]).collect();
+    let known = Known::new(family, local);
     // A part is kept for this machine's own addresses.
-    let mut sweep = Sweep::new(survey, family, &arrivals, limit / 4 * 3);
-    let (mut stretches, unseen) = sweep.stretches();
+    let mut sweep = Sweep::new(survey, family, &arrivals, &known, limit / 4 * 3);
+    let (mut stretches, unseen) = sweep.stretches(&known);
+    sweep.limit = limit / 8 * 7;
+    let is_cut = known.is_said || (unseen.is_none() && sweep.cut(&mut stretches));
     sweep.limit = limit;
-    let Some(usual) =
-        // The widest stretch is what no rule names.
-        stretches.iter().filter(|one| !is_loopback(family, one)).max_by_key(|one| one.last - one.first)
-    else {
+    // The widest stretch is what no rule names.
+    let usual = stretches.iter().filter(|one| !is_loopback(family, one));
+    let Some(usual) = usual.max_by_key(|one| (!known.is_own(one.first), one.last - one.first)).cloned() else {
         return Err(TooLarge);
     };
-    let own = usual.first + (usual.last - usual.first) / 2;
-    let at_home = machine(family, own);
-    let before = sweep.cost;
-    let local = sweep.row(own, &at_home, Ask { keeps: Some(own), ..Ask::default() });
-    let unseen_local = local.is_err();
-    let local = local.map_or_else(|TooLarge| usual.row.clone(), |(row, _)| row);
-    let opened = sweep.opened(&local);
-    // A rule that asks for a named address of this machine is found where there are few of them.
-    let mut owned: Vec<Stretch> = Vec::new();
-    if !unseen_local && (sweep.cost - before).saturating_mul(stretches.len() as u64) <= limit / 8 {
-        for stretch in stretches.iter().filter(|one| !is_loopback(family, one) && one.first != usual.first) {
-            let ask = Ask { keeps: (stretch.last > stretch.first).then_some(stretch.first), ..Ask::default() };
-            let Ok((row, _)) = sweep.row(stretch.first, &machine(family, stretch.first), ask) else { break };
-            owned.push(Stretch { row, ..*stretch });
+    let own = usual.middle();
+    let (owned, local) = match local {
+        Some(_) => (Owned::default(), None),
+        None => {
+            let local = sweep.row(own, &machine(family, own), Ask { keeps: Some(own), ..Ask::default() });
+            let local = local.ok().map(|(row, _)| row);
+            (local.as_ref().map_or_else(Owned::default, |local| owned(&mut sweep, &stretches, &usual, local)), local)
         }
-        sweep.reconsider(&mut owned, &local, |first| machine(family, first));
+    };
+    let unseen_local = local.is_none() && !known.is_said;
+    let local = local.unwrap_or_else(|| usual.row.clone());
+    let opened = sweep.opened(&local);
+    sweep.reconsider(&mut stretches, &usual.row, |_| known.machine.clone());
+    let rows = merge::Rows { family, own, usual: &usual.row, local: &local, opened: &opened, known: &known };
+    let listeners = merge::listeners(&sweep, &rows, &stretches, &owned.stretches);
+    let unknown = sweep.unknown.into_iter().collect();
+    Ok(Found { arrivals, listeners, unseen, unseen_local, unseen_own: owned.unseen || !is_cut, unknown })
+}
+
+/// Stretches as if they were this machine's.
+#[derive(Default)]
+struct Owned {
+    stretches: Vec<Stretch>,
+    /// Whether there was no patience for all of them.
+    unseen: bool,
+}
+
+/// What a rule does to a named address of this machine; `local` is what becomes of one that no rule names.
+fn owned(sweep: &mut Sweep<'_>, stretches: &[Stretch], usual: &Stretch, local: &Row) -> Owned {
+    let family = sweep.family;
+    let mut owned = Owned::default();
+    for stretch in stretches.iter().filter(|one| !is_loopback(family, one) && one.first != usual.first) {
+        let own = stretch.middle();
+        let ask = Ask { keeps: (stretch.last > stretch.first).then_some(own), ..Ask::default() };
+        let Ok((row, _)) = sweep.row(own, &machine(family, own), ask) else {
+            owned.unseen = true;
+            break;
+        };
+        owned.stretches.push(Stretch { row, ..*stretch });
     }
-    let usual = usual.clone();
-    sweep.reconsider(&mut stretches, &usual.row, |_| Machine::default());
-    let rows = merge::Rows { family, own, usual: &usual.row, local: &local, opened: &opened };
-    let listeners = merge::listeners(&sweep, &rows, &stretches, &owned);
-    Ok(Found { arrivals, listeners, unseen, unseen_local })
+    sweep.reconsider(&mut owned.stretches, local, |first| machine(family, first));
+    owned
 }
 
 /// Destinations next to each other that are treated alike.
@@ -253,6 +283,44 @@ struct Stretch {
     first: u128,
     last: u128,
     row: Row,
+}
+
+impl Stretch {
+    /// An address that no rule starts at, where there is one.
+    fn middle(&self) -> u128 {
+        self.first + (self.last - self.first) / 2
+    }
+}
+
+/// What is known of the machine's addresses.
+struct Known {
+    /// Without any where nobody knows.
+    machine: Machine,
+    /// In one family, first and last.
+    own: Vec<(u128, u128)>,
+    is_said: bool,
+}
+
+impl Known {
+    fn new(family: Family, local: Option<&Machine>) -> Known {
+        let machine = local.cloned().unwrap_or_default();
+        let own = machine.local.iter().filter(|net| Family::of_net(**net) == family).map(|net| range(*net)).collect();
+        Known { machine, own, is_said: local.is_some() }
+    }
+
+    fn is_own(&self, at: u128) -> bool {
+        self.own.iter().any(|(first, last)| (*first..=*last).contains(&at))
+    }
+
+    /// The last address up to `end` that is the machine's own or not, as the first one is.
+    fn end(&self, first: u128, end: u128) -> u128 {
+        let change = |(start, last): &(u128, u128)| match () {
+            () if first < *start => start - 1,
+            () if first <= *last => *last,
+            () => end,
+        };
+        self.own.iter().map(change).fold(end, u128::min)
+    }
 }
 
 /// A machine with one address.

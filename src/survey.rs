@@ -8,7 +8,7 @@ mod asked;
 
 use crate::ir::share::Share;
 use crate::meaning::Action;
-use crate::trace::{Machine, Packet};
+use crate::trace::{Machine, Packet, Unknown};
 
 pub use asked::{Asked, Side};
 
@@ -110,6 +110,11 @@ pub struct Answer {
     pub hashed: Hashed,
     /// The tests that were asked, as a measure of the work.
     pub cost: u64,
+    /// Whether there were more rules, or more ways through them, than are followed: then the actions are not the whole
+    /// answer.
+    pub cut: bool,
+    /// What is not known of the rules on the way, as a [trace](crate::trace::Trace) has it.
+    pub unknown: Vec<Unknown>,
 }
 
 /// Who asked for a hash of the source first, where anyone did: then the answer holds for this very source alone, and the

@@ -101,6 +101,8 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// Without repetition, in order.
     pub unknown: Vec<Unknown>,
+    /// Whether there were more rules, or more ways through them, than are followed: what was left then passed the rest.
+    pub cut: bool,
 }
 
 impl Trace {

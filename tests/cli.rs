@@ -16,6 +16,8 @@ mod declarations;
 mod examples;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/foreign.rs"]
+mod foreign;
 #[path = "cli/formats.rs"]
 mod formats;
 #[path = "cli/formatting.rs"]

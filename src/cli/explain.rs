@@ -14,10 +14,11 @@ use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface
 use crate::option::Else;
 use crate::resolve;
 
-use super::input::{Declarations, Input};
+use super::input::Input;
 use super::render::{Stream, printable, report};
 use super::rules::Target;
 use super::show::{Ink, Look, fraction, percent, print_json, wants_json};
+use super::subject::Subject;
 use super::{Exit, Failure, Global};
 
 /// Say what each service does, and why each rule has its number
@@ -26,17 +27,8 @@ pub struct Explain {
     /// Files, directories (every *.lb below), or - for standard input
     #[arg(required_unless_present = "rules", conflicts_with = "rules", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The name that standard input goes by
-    #[arg(long, value_name = "NAME", default_value = "<stdin>")]
-    stdin_filename: String,
     #[command(flatten)]
-    declarations: Declarations,
-    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump or an `nft -j list ruleset`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["define", "hosts", "set"])]
-    rules: Option<PathBuf>,
-    /// Whose numbers are explained [default: iptables]
-    #[arg(long, value_enum, conflicts_with = "rules")]
-    target: Option<Target>,
+    subject: Subject,
     /// Only this service; with --rules a listener: [PROTO/]ADDR:PORT
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -44,12 +36,16 @@ pub struct Explain {
 
 impl Explain {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
-        if let Some(rules) = &self.rules {
-            return foreign::explain(global, rules, self.service.as_deref());
+        let local = self.subject.local()?;
+        if let Some(rules) = &self.subject.rules {
+            return foreign::explain(global, rules, self.service.as_deref(), &local);
         }
-        let target = self.target.unwrap_or(Target::Iptables);
-        let input = Input { paths: self.paths.clone(), stdin_filename: self.stdin_filename.clone() };
-        let (program, syntax) = input.program(&self.declarations)?;
+        if !local.is_empty() {
+            return Err(Failure::new("--local goes with --rules: what a program means does not hang on addresses"));
+        }
+        let target = self.subject.target();
+        let input = Input { paths: self.paths.clone(), stdin_filename: self.subject.stdin_filename.clone() };
+        let (program, syntax) = input.program(&self.subject.declarations)?;
         let config = match resolve::check(&program, syntax) {
             Ok(config) => config,
             Err(errors) => {

@@ -12,6 +12,7 @@ mod output;
 mod render;
 mod rules;
 mod show;
+mod subject;
 mod trace;
 mod which;
 

@@ -58,10 +58,30 @@ pub fn compiled<T>(
     Ok(read(&text, target, family, walk).unwrap_or_else(|errors| panic!("our own text: {}", errors.join("; "))))
 }
 
-/// Reads a file of rules, whose kind its text says.
-pub fn file<T>(path: &Path, family: Family, walk: impl FnOnce(&dyn Walk, Target) -> T) -> Result<T, Failure> {
+/// Reads a file of rules, whose kind its text says. `walk` also gets what there is to say of the file.
+pub fn file<T>(
+    path: &Path,
+    family: Family,
+    walk: impl FnOnce(&dyn Walk, Target, Vec<String>) -> T,
+) -> Result<T, Failure> {
     let (text, target) = load(path)?;
-    read(&text, target, family, |rules| walk(rules, target)).map_err(|errors| unreadable(path, errors))
+    match target {
+        Target::Iptables => {
+            let saved = iptables::read_saved(&text).map_err(|errors| unreadable(path, shown(errors)))?;
+            if let [only] = saved.families()[..]
+                && only != family
+            {
+                let (name, only, own) = (path.display(), only.name(), family.name());
+                return Err(Failure::new(format!(
+                    "`{name}` holds rules of {only} alone, and the packet is one of {own}"
+                )));
+            }
+            let (dump, notes) = saved.dump(family);
+            Ok(walk(&iptables::Evaluator::new(&dump, family), target, notes))
+        }
+        Target::Nft | Target::NftJson => read(&text, target, family, |rules| walk(rules, target, Vec::new()))
+            .map_err(|errors| unreadable(path, errors)),
+    }
 }
 
 /// Rules that can be searched for listeners.
@@ -74,9 +94,11 @@ pub struct Searched<'r> {
     /// Those that may translate: tables that only filter are left out.
     pub translating: &'r dyn Rules,
     /// With those that only filter, where there are any.
-    pub all: Option<&'r dyn Walk>,
+    pub all: Option<&'r dyn Rules>,
     /// What is not known of those that may translate.
     pub unknown: Vec<Unknown>,
+    /// What there is to say of the file.
+    pub notes: Vec<String>,
 }
 
 /// Reads a file of rules, and lets `look` at them in every family that they are for.
@@ -84,43 +106,38 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
     let (text, target) = load(path)?;
     match target {
         Target::Iptables => {
-            let dump = iptables::read(&text, Families::Both).map_err(|errors| unreadable(path, shown(errors)))?;
+            let saved = iptables::read_saved(&text).map_err(|errors| unreadable(path, shown(errors)))?;
+            let mut families = saved.families();
+            if families.is_empty() {
+                families.push(Family::V4);
+            }
             let translates = |table: &&Table<'_>| !matches!(table.name, TableName::Filter | TableName::Security);
-            let translating = Dump { tables: dump.tables.iter().filter(translates).cloned().collect() };
-            let families = families(&dump, &text).into_iter().map(|family| {
+            let families = families.into_iter().map(|family| {
+                let (dump, notes) = saved.dump(family);
+                let translating = Dump { tables: dump.tables.iter().filter(translates).cloned().collect() };
                 let unknown = unknown(&translating, family);
-                let all =
-                    (dump.tables.len() > translating.tables.len()).then(|| iptables::Evaluator::new(&dump, family));
-                let translating = iptables::Evaluator::new(&translating, family);
-                let all = all.as_ref().map(|all| all as &dyn Walk);
-                look(family, &Searched { translating: &translating, all, unknown })
+                let filters = dump.tables.len() > translating.tables.len();
+                let all = filters.then(|| iptables::Evaluator::new(&dump, family).hasty());
+                let translating = iptables::Evaluator::new(&translating, family).hasty();
+                let all = all.as_ref().map(|all| all as &dyn Rules);
+                look(family, &Searched { translating: &translating, all, unknown, notes })
             });
             Ok((families.collect(), target))
         }
         Target::Nft | Target::NftJson => {
             let dump = read_nft(&text, target).map_err(|errors| unreadable(path, errors))?;
             let translating = dump.without_filters();
-            let all = translating.is_some().then(|| nft::Evaluator::new(&dump));
+            let all = translating.is_some().then(|| nft::Evaluator::new(&dump).hasty());
             let translating = translating.as_ref().unwrap_or(&dump);
-            let rules = nft::Evaluator::new(translating);
-            let all = all.as_ref().map(|all| all as &dyn Walk);
+            let rules = nft::Evaluator::new(translating).hasty();
+            let all = all.as_ref().map(|all| all as &dyn Rules);
             let families = Family::ALL.into_iter().filter(|family| dump.tables.iter().any(|t| t.family.sees(*family)));
             let looked = families.map(|family| {
-                look(family, &Searched { translating: &rules, all, unknown: translating.unknown(family) })
+                let unknown = translating.unknown(family);
+                look(family, &Searched { translating: &rules, all, unknown, notes: Vec::new() })
             });
             Ok((looked.collect(), target))
         }
-    }
-}
-
-/// The families that a dump is for: those of its addresses. One without any is what its tool says, else IPv4.
-fn families(dump: &Dump<'_>, text: &str) -> Vec<Family> {
-    let named: Vec<Family> =
-        Family::ALL.into_iter().filter(|family| dump.rules().any(|rule| rule.family == Some(*family))).collect();
-    match named.is_empty() {
-        true if text.lines().take(2).any(|line| line.contains("ip6tables-save")) => vec![Family::V6],
-        true => vec![Family::V4],
-        false => named,
     }
 }
 

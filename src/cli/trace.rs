@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::ir::hash::Hash6;
@@ -13,13 +12,14 @@ use crate::packet;
 use crate::resolve::{self, sort};
 use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked};
 
-use super::input::{Declarations, Input};
+use super::input::Input;
 use super::render::{Stream, printable, report};
 use super::rules::{self, Target};
 use super::show::{
     Ink, JsonOutcome, JsonUnknown, Look, Row, action_text, exact, first_connections, foreign_rows, own_rows, percent,
     print_json, table, unknown_text, wants_json,
 };
+use super::subject::Subject;
 use super::{Exit, Failure, Global};
 
 /// Follow one new connection through the rules, and say what comes out
@@ -28,20 +28,8 @@ pub struct Trace {
     /// Files and directories, then the packet: "tcp 198.51.100.7:40000 -> 203.0.113.10:80 in eth0"
     #[arg(required = true, value_name = "PATH... PACKET", num_args = 1..)]
     arguments: Vec<String>,
-    /// The name that standard input goes by
-    #[arg(long, value_name = "NAME", default_value = "<stdin>")]
-    stdin_filename: String,
     #[command(flatten)]
-    declarations: Declarations,
-    /// Rules that lbc did not write, in the place of PATH: an iptables-save dump or an `nft -j list ruleset`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["define", "hosts", "set"])]
-    rules: Option<PathBuf>,
-    /// Whose rules are followed [default: iptables]
-    #[arg(long, value_enum, conflicts_with = "rules")]
-    target: Option<Target>,
-    /// An address or prefix of this machine; repeatable [default: the packet's destination, unless it goes out]
-    #[arg(long, value_name = "ADDR|PREFIX")]
-    local: Vec<String>,
+    subject: Subject,
 }
 
 impl Trace {
@@ -49,23 +37,23 @@ impl Trace {
         let (packet, paths) = self.split()?;
         let machine = self.machine(&packet)?;
         let family = Family::of(packet.destination);
-        if let Some(file) = &self.rules {
-            let (shown, target) = rules::file(file, family, |rules, target| {
+        if let Some(file) = &self.subject.rules {
+            let (shown, target) = rules::file(file, family, |rules, target, notes| {
                 let walked = rules.walk(&packet, &machine, true);
                 let sequence = first_connections(rules, &packet, &machine, &walked);
-                (Shown { rows: foreign_rows(&walked), walked, sequence }, target)
+                (Shown { rows: foreign_rows(&walked), walked, sequence, notes }, target)
             })?;
             return shown.print(global, &packet, target);
         }
-        let input = Input { paths, stdin_filename: self.stdin_filename.clone() };
-        let (program, syntax) = input.program(&self.declarations)?;
-        let target = self.target.unwrap_or(Target::Iptables);
+        let input = Input { paths, stdin_filename: self.subject.stdin_filename.clone() };
+        let (program, syntax) = input.program(&self.subject.declarations)?;
+        let target = self.subject.target();
         let found = resolve::check(&program, syntax).and_then(|config| {
             rules::compiled(&config, target, family, |rules| {
                 let walked = rules.walk(&packet, &machine, true);
                 let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
                 let sequence = if in_turn { first_connections(rules, &packet, &machine, &walked) } else { None };
-                Shown { rows, walked, sequence }
+                Shown { rows, walked, sequence, notes: Vec::new() }
             })
         });
         match found {
@@ -84,7 +72,7 @@ impl Trace {
             let (message, help) = error.split_once('\n').unwrap_or((&error, ""));
             Failure { messages: vec![message.to_owned(), help.trim_start_matches("help: ").to_owned()] }
         })?;
-        match (&self.rules, paths) {
+        match (&self.subject.rules, paths) {
             (Some(_), [extra, ..]) => {
                 Err(Failure::new(format!("--rules stands in the place of PATH, found `{extra}`")))
             }
@@ -94,17 +82,7 @@ impl Trace {
     }
 
     fn machine(&self, packet: &Packet) -> Result<Machine, Failure> {
-        let mut local = Vec::new();
-        for text in &self.local {
-            match text.parse().map(|address: std::net::IpAddr| IpNet::from(address)).or_else(|_| text.parse()) {
-                Ok(net) => local.push(net.trunc()),
-                Err(_) => {
-                    return Err(Failure::new(format!(
-                        "expected an address or a prefix behind --local, found `{text}`"
-                    )));
-                }
-            }
-        }
+        let mut local = self.subject.local()?;
         let arrives = matches!(packet.direction, Direction::In(_));
         if local.is_empty() && arrives && !packet.destination.is_multicast() {
             local.push(packet.destination.into());
@@ -138,10 +116,16 @@ struct Json<'a> {
     target: &'static str,
     outcomes: Vec<JsonOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sequence: Option<Vec<String>>,
+    sequence: Option<&'a [String]>,
     steps: Vec<JsonStep<'a>>,
     unknown: Vec<JsonUnknown<'a>>,
+    /// What else has to be known of the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'a str>,
 }
+
+/// What is said of a walk that was left.
+const CUT: &str = "too many rules on the way: the walk was left there, and what was left of the connections counts as passing the rest";
 
 #[derive(Serialize)]
 struct JsonPacket<'a> {
@@ -173,26 +157,22 @@ struct Shown {
     rows: Vec<Row>,
     walked: Walked,
     sequence: Option<Vec<String>>,
+    /// What there is to say of the file.
+    notes: Vec<String>,
 }
 
 impl Shown {
     fn print(self, global: &Global, packet: &Packet, target: Target) -> Result<Exit, Failure> {
-        let Shown { rows, walked, sequence } = self;
         match wants_json(global) {
-            true => print_json(global, &json(packet, target, &rows, &walked, sequence))?,
-            false => people(&Look::new(global), packet, target, &rows, &walked, sequence)?,
+            true => print_json(global, &json(packet, target, &self))?,
+            false => people(&Look::new(global), packet, target, &self)?,
         }
         Ok(Exit::Clean)
     }
 }
 
-fn json<'a>(
-    packet: &'a Packet,
-    target: Target,
-    rows: &[Row],
-    walked: &'a Walked,
-    sequence: Option<Vec<String>>,
-) -> Json<'a> {
+fn json<'a>(packet: &'a Packet, target: Target, shown: &'a Shown) -> Json<'a> {
+    let Shown { rows, walked, sequence, notes } = shown;
     let (interface, direction) = match &packet.direction {
         Direction::In(interface) => (Some(interface.as_str()).filter(|interface| !interface.is_empty()), "in"),
         Direction::Out => (None, "out"),
@@ -219,20 +199,15 @@ fn json<'a>(
         },
         target: target.name(),
         outcomes: rows.iter().map(Row::json).collect(),
-        sequence,
+        sequence: sequence.as_deref(),
         steps: walked.steps.iter().map(step).collect(),
         unknown: walked.unknown.iter().map(JsonUnknown::of).collect(),
+        notes: notes.iter().map(String::as_str).chain(walked.cut.then_some(CUT)).collect(),
     }
 }
 
-fn people(
-    look: &Look,
-    packet: &Packet,
-    target: Target,
-    rows: &[Row],
-    walked: &Walked,
-    sequence: Option<Vec<String>>,
-) -> Result<(), Failure> {
+fn people(look: &Look, packet: &Packet, target: Target, shown: &Shown) -> Result<(), Failure> {
+    let Shown { rows, walked, sequence, notes } = shown;
     let mut text = format!("{}  ({})\n", look.ink(Ink::Bold, &packet.to_string()), target.name());
     let mut place = None;
     for step in &walked.steps {
@@ -268,5 +243,8 @@ fn people(
         }
     }
     text.push_str(&unknown_text(&walked.unknown));
+    for note in notes.iter().map(String::as_str).chain(walked.cut.then_some(CUT)) {
+        text.push_str(&format!("\n{}\n", look.ink(Ink::Bad, note)));
+    }
     look.print(&text)
 }

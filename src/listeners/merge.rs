@@ -7,10 +7,10 @@ use foldhash::{HashMap, HashMapExt};
 use crate::address::{address, last};
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::trace::{Machine, Packet};
+use crate::trace::Packet;
 
 use super::sweep::{Cell, NOTHING, Row, Sweep};
-use super::{Case, Listener, Place, Places, Stretch, is_loopback, machine};
+use super::{Case, Known, Listener, Place, Places, Stretch, is_loopback, machine};
 
 /// What rows are compared with.
 pub struct Rows<'r> {
@@ -23,10 +23,14 @@ pub struct Rows<'r> {
     pub local: &'r Row,
     /// As `local`, for connections that the machine opens.
     pub opened: &'r Row,
+    pub known: &'r Known,
 }
 
 /// Ports of one protocol with one profile.
 type Key = (Protocol, Vec<(u16, u16)>, u32);
+
+/// Whether the addresses are said to be this machine's: behind a translation that keeps them INPUT follows, else FORWARD.
+type Said = bool;
 
 /// What the protocols of a listener have in common: the last is the profile.
 type Alike = (Places, Vec<(u16, u16)>, u32);
@@ -35,29 +39,34 @@ type Alike = (Places, Vec<(u16, u16)>, u32);
 pub fn listeners(sweep: &Sweep<'_>, rows: &Rows<'_>, stretches: &[Stretch], owned: &[Stretch]) -> Vec<Listener> {
     let mut usual = Usual::of(rows.usual);
     // Places where an address is treated otherwise than those that no rule names.
-    let mut places: Groups<Key, Place> = Groups::new();
+    let mut places: Groups<(Key, Said), Place> = Groups::new();
     for stretch in stretches {
-        let place = Place::Range(stretch.first, stretch.last);
+        let said = rows.known.is_own(stretch.first);
+        let place = match said {
+            true => Place::OwnRange(stretch.first, stretch.last),
+            false => Place::Range(stretch.first, stretch.last),
+        };
         let loopback = is_loopback(rows.family, stretch);
         let changed = difference(&stretch.row, if loopback { rows.opened } else { rows.usual });
         if !loopback {
             usual.except(&changed, place);
         }
-        grouped(&changed).into_iter().for_each(|key| places.add(key, place));
+        grouped(&changed).into_iter().for_each(|key| places.add((key, said), place));
     }
     for stretch in owned {
         let changed = difference(&stretch.row, rows.local);
         let place = Place::OwnRange(stretch.first, stretch.last);
         let other = stretches.binary_search_by_key(&stretch.first, |other| other.first);
         let other = other.map(|index| &stretches[index].row).expect("named places are among all");
-        grouped(&common(&changed, &difference(&stretch.row, other))).into_iter().for_each(|key| places.add(key, place));
+        let changed = grouped(&common(&changed, &difference(&stretch.row, other)));
+        changed.into_iter().for_each(|key| places.add((key, false), place));
     }
     let changed = difference(rows.local, rows.usual);
     usual.except(&changed, Place::Local);
-    grouped(&changed).into_iter().for_each(|key| places.add(key, Place::Local));
+    grouped(&changed).into_iter().for_each(|key| places.add((key, false), Place::Local));
 
     let mut protocols: Groups<Alike, Protocol> = Groups::new();
-    for ((protocol, ports, profile), mut list) in places.list {
+    for (((protocol, ports, profile), _), mut list) in places.list {
         list.sort_unstable();
         protocols.add((Places::These(joined(list)), ports, profile), protocol);
     }
@@ -246,13 +255,18 @@ fn cases(
         }
         by_fate.list.into_iter().for_each(|(fate, sources)| groups.add((fate, sources), arrival));
     }
-    let (destination, machine) = match places {
+    let (destination, owns) = match places {
         Places::These(list) => match list[0] {
-            Place::Range(first, _) => (first, Machine::default()),
-            Place::OwnRange(first, _) => (first, machine(family, first)),
-            Place::Local => (rows.own, machine(family, rows.own)),
+            Place::Range(first, _) => (first, false),
+            Place::OwnRange(first, _) if rows.known.is_said => (first, true),
+            Place::OwnRange(first, last) => (first + (last - first) / 2, true),
+            Place::Local => (rows.own, true),
         },
-        Places::AllBut(_) => (rows.own, Machine::default()),
+        Places::AllBut(_) => (rows.own, false),
+    };
+    let machine = match owns && !rows.known.is_said {
+        true => machine(family, destination),
+        false => rows.known.machine.clone(),
     };
     let case = |((fate, sources), arrivals): ((u32, Sources), Vec<u32>)| Case {
         packet: Packet {

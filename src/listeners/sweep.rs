@@ -1,9 +1,11 @@
 //! Asks about every stretch of ports and clients at one destination.
 
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use num_traits::One;
 
 use crate::address::{address, last, range};
@@ -13,10 +15,10 @@ use crate::ir::share::Share;
 use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
 use crate::survey::{Answer, Horizon, Survey};
-use crate::trace::{Machine, Packet};
+use crate::trace::{Machine, Packet, Unknown};
 
 use super::merge::difference;
-use super::{Arrival, Fate, Goal, Stretch, TooLarge, goal};
+use super::{Arrival, Fate, Goal, Known, Stretch, TooLarge, goal};
 
 /// Every port of every protocol at one destination, ascending; neighbours differ.
 pub type Row = Vec<Cell>;
@@ -84,13 +86,17 @@ pub struct Sweep<'s> {
     pub cost: u64,
     /// The most of them.
     pub limit: u64,
+    /// What is not known of the rules that were asked.
+    pub unknown: BTreeSet<Unknown>,
+    /// Whether it is known of every address whether it is this machine's.
+    is_said: bool,
 }
 
 /// For each arrival the last client of each stretch, and the answer.
 type Seen = Vec<Vec<(u128, Answer)>>;
 
 impl<'s> Sweep<'s> {
-    pub fn new(survey: &'s dyn Survey, family: Family, arrivals: &[Arrival], limit: u64) -> Sweep<'s> {
+    pub fn new(survey: &'s dyn Survey, family: Family, arrivals: &[Arrival], known: &Known, limit: u64) -> Sweep<'s> {
         let pass = Fate::Shares(vec![(Goal::Pass, Share::one())]);
         Sweep {
             survey,
@@ -100,6 +106,8 @@ impl<'s> Sweep<'s> {
             profiles: Interned::new(vec![vec![(last(family), 0)]; arrivals.len()]),
             cost: 0,
             limit,
+            unknown: BTreeSet::new(),
+            is_said: known.is_said,
         }
     }
 
@@ -108,8 +116,9 @@ impl<'s> Sweep<'s> {
         self.directions[arrival as usize].clone()
     }
 
-    /// Every destination to which one connection goes, as of another machine, and the first one that the limit left out.
-    pub fn stretches(&mut self) -> (Vec<Stretch>, Option<IpAddr>) {
+    /// Every destination to which one connection goes, as of another machine where nobody knows better, and the first
+    /// one that the limit left out.
+    pub fn stretches(&mut self, known: &Known) -> (Vec<Stretch>, Option<IpAddr>) {
         let (first, end) = match self.family {
             // Without the address of none, multicast and what is behind it.
             Family::V4 => (1, 0xdfff_ffff),
@@ -123,22 +132,46 @@ impl<'s> Sweep<'s> {
             let (loopback, behind) = range(loopback(self.family));
             let end = if first < loopback { end.min(loopback - 1) } else { end };
             let end = if (loopback..=behind).contains(&first) { end.min(behind) } else { end };
-            let Ok((last, row)) = self.stretch(first, end) else { return (list, Some(own)) };
+            let end = known.end(first, end);
+            let Ok((last, row)) = self.stretch(first, end, &known.machine) else { return (list, Some(own)) };
             list.push(Stretch { first, last, row });
             at = last.checked_add(1);
         }
         (list, None)
     }
 
+    /// Cuts stretches wherever rules for addresses of this machine ask about one. Whether there was patience for all.
+    pub fn cut(&mut self, stretches: &mut Vec<Stretch>) -> bool {
+        let everywhere = match self.family {
+            Family::V4 => IpNet::V4(Ipv4Net::default()),
+            Family::V6 => IpNet::V6(Ipv6Net::default()),
+        };
+        let machine = Machine { local: vec![everywhere] };
+        let (own, unseen) = self.stretches(&Known { machine, own: Vec::new(), is_said: false });
+        let mut cuts = own.iter().map(|one| one.first).peekable();
+        let mut list = Vec::with_capacity(stretches.len());
+        for stretch in stretches.drain(..) {
+            let mut first = stretch.first;
+            while let Some(cut) = cuts.next_if(|cut| *cut <= stretch.last) {
+                if cut > first {
+                    list.push(Stretch { first, last: cut - 1, row: stretch.row.clone() });
+                    first = cut;
+                }
+            }
+            list.push(Stretch { first, ..stretch });
+        }
+        *stretches = list;
+        unseen.is_none()
+    }
+
     /// The last destination that is treated as this one, at most `end`, and their row.
-    fn stretch(&mut self, first: u128, end: u128) -> Result<(u128, Row), TooLarge> {
-        let machine = Machine::default();
+    fn stretch(&mut self, first: u128, end: u128, machine: &Machine) -> Result<(u128, Row), TooLarge> {
         let own = address(self.family, first);
         let ask = Ask { opened: own.is_loopback(), keeps: None };
-        let (row, next) = self.row(first, &machine, ask)?;
+        let (row, next) = self.row(first, machine, ask)?;
         let last = next.map_or(end, |next| (next - 1).min(end));
         if last > first && self.names(&row, own) {
-            return Ok((last, self.row(first, &machine, Ask { keeps: Some(last), ..ask })?.0));
+            return Ok((last, self.row(first, machine, Ask { keeps: Some(last), ..ask })?.0));
         }
         Ok((last, row))
     }
@@ -179,7 +212,7 @@ impl<'s> Sweep<'s> {
         let profiles = row.iter().map(|cell| &self.profiles.list[cell.profile as usize]);
         profiles.flatten().flatten().any(|(_, fate)| match &self.fates.list[*fate as usize] {
             Fate::Shares(shares) => shares.iter().any(|(goal, _)| matches!(goal, Goal::To(Some(to), _) if *to == own)),
-            Fate::Hashed(_) => false,
+            Fate::Hashed(_) | Fate::Untold => false,
         })
     }
 
@@ -240,6 +273,7 @@ impl<'s> Sweep<'s> {
     /// Asks for every arrival and client at one destination and port.
     fn see(&mut self, packet: &mut Packet, machine: &Machine, opened: bool) -> Result<(Seen, Horizon), TooLarge> {
         let mut all = Horizon::FAR;
+        let own = Known::new(self.family, Some(machine));
         let mut seen = Vec::with_capacity(self.directions.len());
         for index in 0..self.directions.len() {
             packet.direction = self.directions[index].clone();
@@ -248,9 +282,11 @@ impl<'s> Sweep<'s> {
             while let Some(source) = at.filter(|at| *at <= last(self.family)) {
                 packet.source = address(self.family, source);
                 let answer = self.ask(packet, machine)?;
-                let next = answer.horizon.source;
+                let end = answer.horizon.source.map_or(last(self.family), |next| next - 1);
+                // A client may be this machine itself. Where nobody said which addresses it has, that is not looked for.
+                let end = if self.is_said || own.is_own(source) { own.end(source, end) } else { end };
+                let next = end.checked_add(1);
                 all.join(Horizon { source: None, ..answer.horizon });
-                let end = next.map_or(last(self.family), |next| next - 1);
                 if answer.hashed.is_some() {
                     for client in spread(source, end, CLIENTS) {
                         packet.source = address(self.family, client);
@@ -258,7 +294,9 @@ impl<'s> Sweep<'s> {
                     }
                 }
                 match stretches.last_mut() {
-                    Some((before, own)) if own.actions == answer.actions && own.hashed == answer.hashed => {
+                    Some((before, own))
+                        if (&own.actions, own.hashed, own.cut) == (&answer.actions, answer.hashed, answer.cut) =>
+                    {
                         *before = end;
                     }
                     Some(_) | None => stretches.push((end, answer)),
@@ -271,7 +309,13 @@ impl<'s> Sweep<'s> {
     }
 
     fn ask(&mut self, packet: &Packet, machine: &Machine) -> Result<Answer, TooLarge> {
-        let answer = self.survey.answer(packet, machine);
+        let mut answer = self.survey.answer(packet, machine);
+        if answer.cut {
+            // The last says where it was left.
+            answer.unknown.pop();
+        }
+        self.cost += answer.unknown.len() as u64;
+        self.unknown.extend(answer.unknown.drain(..));
         // A question costs something even where no rule is tested, and so do fractions of thousands of digits.
         let words = |share: &Share| (share.numer().bits() + share.denom().bits()) / 64;
         self.cost += answer.cost + 8 + answer.actions.iter().map(|(_, share)| words(share)).sum::<u64>();
@@ -301,6 +345,7 @@ impl<'s> Sweep<'s> {
                     (goal(packet, action, &of(nth), keeps(action, share)), share.clone())
                 });
                 let fate = match answer.hashed {
+                    _ if answer.cut => Fate::Untold,
                     Some(asker) => Fate::Hashed(asker),
                     None => Fate::Shares(shares.collect()),
                 };

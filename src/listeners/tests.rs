@@ -10,7 +10,7 @@ use crate::trace::Walk;
 fn searched<T>(text: &str, look: impl FnOnce(&Evaluator<'_>, Found) -> T) -> T {
     let dump = read(text, Families::Both).unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
     let rules = Evaluator::new(&dump, Family::V4);
-    let found = find(&rules, Family::V4, MAX_COST).expect("few rules");
+    let found = find(&rules, Family::V4, None, MAX_COST).expect("few rules");
     assert_eq!((found.unseen, found.unseen_local), (None, false));
     look(&rules, found)
 }
@@ -81,6 +81,60 @@ fn addresses_of_the_machine_are_found_named_or_not() {
     );
 }
 
+/// What stands behind a jump for this machine's addresses alone is asked about, too.
+#[test]
+fn addresses_behind_a_jump_for_those_of_the_machine_are_found() {
+    assert_eq!(
+        shapes(&[
+            "-A PREROUTING -m addrtype --dst-type LOCAL -j OWN",
+            "-A OWN -d 10.0.0.1 -p tcp --dport 80 -j REDIRECT --to-ports 1",
+            "-A OWN -d 10.1.0.0/16 -p tcp --dport 81 -j RETURN",
+            "-A OWN -p tcp --dport 81 -j REDIRECT --to-ports 2",
+        ]),
+        ["[Tcp] own 10.0.0.1 [(80, 80)] 2", "[Tcp] local [(81, 81)] 2"]
+    );
+}
+
+/// A client that is this machine is told apart where it is known, and is not made up where it is not.
+#[test]
+fn rules_for_clients_of_this_machine_name_no_made_up_ones() {
+    let text = nat(&[
+        "-A PREROUTING -d 10.0.0.1 -j RETURN",
+        "-A PREROUTING -s 128.0.0.0/8 -d 128.0.0.0/8 -j RETURN",
+        "-A PREROUTING -p tcp --dport 80 -m addrtype --dst-type LOCAL -m addrtype --src-type LOCAL -j REDIRECT --to-ports 1",
+        "-A PREROUTING -p tcp --dport 80 -m addrtype --dst-type LOCAL -j REDIRECT --to-ports 2",
+    ]);
+    let loopback = (0x7f00_0000, 0x7fff_ffff);
+    searched(&text, |_, found| {
+        let places: Vec<&Places> = found.listeners.iter().map(|one| &one.places).collect();
+        let range = Place::OwnRange(0x8000_0000, 0x80ff_ffff);
+        assert_eq!(places, [&Places::These(vec![range]), &Places::These(vec![Place::Local])]);
+        assert!(found.listeners[1].cases.iter().any(|case| case.sources == Some(vec![loopback])), "{found:#?}");
+    });
+    let dump = read(&text, Families::Both).expect("a dump");
+    let own = Machine { local: vec!["192.0.2.0/31".parse().expect("a prefix")] };
+    let found = find(&Evaluator::new(&dump, Family::V4), Family::V4, Some(&own), MAX_COST).expect("few rules");
+    let listener = found.listeners.last().expect("one of this machine");
+    assert_eq!(listener.places, Places::These(vec![Place::OwnRange(0xc000_0200, 0xc000_0201)]));
+    let sources = Some(vec![loopback, (0xc000_0200, 0xc000_0201)]);
+    assert!(listener.cases.iter().any(|case| case.sources == sources), "{listener:#?}");
+}
+
+#[test]
+fn what_has_too_many_ways_is_no_pass() {
+    let mut chains = String::from("*nat\n");
+    (0..=24).for_each(|nth| chains += &format!(":C{nth} - [0:0]\n"));
+    chains += "-A PREROUTING -d 10.0.0.1 -p tcp --dport 80 -j C0\n-A C24 -p udp -j ACCEPT\n";
+    (0..24).for_each(|nth| chains += &format!("-A C{nth} -j C{}\n", nth + 1).repeat(2));
+    chains += "COMMIT\n";
+    let dump = read(&chains, Families::Both).expect("a dump");
+    let rules = Evaluator::new(&dump, Family::V4).hasty();
+    let found = find(&rules, Family::V4, None, MAX_COST).expect("most packets are simple");
+    assert_eq!(found.listeners.len(), 1);
+    assert!(found.listeners[0].cases.iter().any(|case| case.fate == Fate::Untold));
+    assert!(rules.walk(&found.listeners[0].cases[0].packet, &Machine::default(), false).cut);
+}
+
 #[test]
 fn an_address_that_is_kept_is_no_address_of_its_own() {
     let rules = nat(&[
@@ -102,12 +156,16 @@ fn too_many_rules_are_told_and_not_waited_for() {
     let text = format!("*nat\n{}\nCOMMIT\n", rules.join("\n"));
     let dump = read(&text, Families::Both).expect("a dump");
     let rules = Evaluator::new(&dump, Family::V4);
-    assert_eq!(find(&rules, Family::V4, 10_000), Err(TooLarge));
-    let whole = find(&rules, Family::V4, MAX_COST).expect("few rules");
+    assert_eq!(find(&rules, Family::V4, None, 10_000), Err(TooLarge));
+    let whole = find(&rules, Family::V4, None, MAX_COST).expect("few rules");
     assert_eq!((whole.unseen, whole.unseen_local, whole.listeners.len()), (None, false, 1));
-    let parts: Vec<Found> =
-        (1..20).filter_map(|nth| find(&rules, Family::V4, 100_000 * nth).ok()).filter(|one| one != &whole).collect();
-    assert!(!parts.is_empty() && parts.iter().all(|part| part.unseen.is_some() || part.unseen_local));
+    let parts: Vec<Found> = (1..20)
+        .filter_map(|nth| find(&rules, Family::V4, None, 100_000 * nth).ok())
+        .filter(|one| one != &whole)
+        .collect();
+    assert!(
+        !parts.is_empty() && parts.iter().all(|part| part.unseen.is_some() || part.unseen_local || part.unseen_own)
+    );
     assert!(parts.iter().all(|part| !part.listeners.is_empty()));
 }
 
@@ -146,6 +204,7 @@ fn said(found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)
             shares.iter().map(|(goal, share)| (goal.action(packet), share.clone())).collect()
         }
         Some(Fate::Hashed(_)) => panic!("no rule of these hashes"),
+        Some(Fate::Untold) => panic!("few rules"),
         None => vec![(Action::Pass, One::one())],
     };
     shares.sort();

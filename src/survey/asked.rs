@@ -129,6 +129,14 @@ impl Asked {
         self.change(|horizon| horizon.ask_port(self.port, first, last));
     }
 
+    /// Something was asked that holds for this packet alone.
+    pub fn pin(&self) {
+        for (side, own) in [(Side::Source, self.source), (Side::Destination, self.destination)] {
+            self.stretch(side, number(own), number(own));
+        }
+        self.port_in(self.port, self.port);
+    }
+
     /// Whether an address is one of this machine's, which may depend on where the packet goes.
     pub fn local(&self, address: IpAddr) {
         self.locals();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::case::with_hosts;
+use crate::case::{check, with_hosts};
 use crate::lab;
 use crate::net::{Host, Lab};
 use crate::target::Target;
@@ -167,4 +167,48 @@ fn both_families_with_everything_on() {
             assert_eq!(peer(&hashed), local, "{target}");
         }
     }
+}
+
+/// An example as users have it.
+fn example(path: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples").join(path);
+    std::fs::read_to_string(path).expect("an example")
+}
+
+#[test]
+fn the_example_with_every_option() {
+    let Some(lab) = lab!() else { return };
+    let flows = "tcp client > LOCAL:443 = any b1:8080 b2:8080 b3:8080
+                 tcp client2 > LOCAL:443 = any b1:8080 b2:8080 b3:8080
+                 tcp,udp client > LOCAL:53 = seq b1:53 b2:53 b1:53
+                 tcp client@20.5 > LOCAL:8000-8003 = any b1:+1000 b3:+1000
+                 tcp client > LOCAL:8000 = refused
+                 tcp,udp client2@21.5 > LOCAL:81 = b3:81
+                 tcp client@20.5 > LOCAL:81 = lb:81
+                 tcp client > OTHER:9000 = b3:9001
+                 tcp,udp client > OTHER:80 = refused
+                 tcp client > LB:9053 = any lb:9050 lb:9051
+                 tcp lb > LB:9053 = any lb:9050 lb:9051";
+    check(&lab, &example("everything.lb"), flows);
+}
+
+#[test]
+fn the_example_that_accepts() {
+    let Some(lab) = lab!() else { return };
+    let own = example("iptables/accept.lb").replace("include \"../everything.lb\"\n", "");
+    let program = format!("{}{own}", example("everything.lb"));
+    for target in lab.targets().filter(|target| target.is_iptables()) {
+        let rules = target.compile(&with_hosts(&program), &[]).expect("a correct program");
+        lab.check_fixpoint(&rules).unwrap_or_else(|trouble| panic!("{target}: {trouble}"));
+        for ipv6 in [false, true] {
+            lab.iptables(target, ipv6, &["-w", "5", "-P", "FORWARD", "DROP"]).expect("a policy");
+            let spare = if ipv6 { "[2001:db8:ffff::11]:443" } else { "203.0.113.11:443" };
+            let mail = lab.probe(Proto::Tcp, spare).one();
+            assert_eq!((mail.server(), peer(&mail)), ("b2:8081", Host::Balancer.address(ipv6)), "{target}");
+            let shop = lab.probe(Proto::Tcp, &at(ipv6, 443)).expecting_silence().one();
+            assert!(matches!(shop, Outcome::TimedOut), "{target}: {shop}");
+            lab.iptables(target, ipv6, &["-w", "5", "-P", "FORWARD", "ACCEPT"]).expect("a policy");
+        }
+    }
+    lab.clear().expect("the balancer can be emptied");
 }

@@ -21,7 +21,7 @@ pub use front::sticky_capacity;
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::prove;
-pub use read::{ReadError, read};
+pub use read::{ReadError, Saved, read, read_saved};
 pub use rebuild::rebuild;
 pub use restore::{Families, Hooks, print as print_restore};
 pub use script::print as print_script;

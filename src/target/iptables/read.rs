@@ -1,13 +1,17 @@
 //! Reads what `iptables-save` wrote, or what `iptables-restore` would load, of whatever age and habit.
 //!
-//! The text is taken as one load into empty tables. A table that stands there twice goes on where it was, as with
-//! `--noflush`. Structure that iptables would refuse is an error; a match or target that is not known is none, but kept
-//! as written: the evaluator says then that it cannot tell.
+//! The text is taken as one load into empty tables. Each `*table` starts an empty one: of a table that stands there
+//! twice the second holds, as without `--noflush`. (Policies too, as with the nf_tables variant; the legacy one keeps
+//! those that the second leaves out.) A chain that is declared twice in one table is emptied, a built-in one is not, as
+//! the nf_tables variant does it (the legacy one refuses that without `--noflush`). Structure that iptables would refuse
+//! is an error; a match or target that is not known is none, but kept as written: the evaluator says then that it cannot
+//! tell.
 
 mod matches;
 mod option;
 mod plain;
 mod rule;
+mod saved;
 mod stateful;
 mod target;
 mod token;
@@ -25,6 +29,8 @@ use super::restore::Families;
 use plain::Plain;
 use rule::{ChainName, Draft};
 use token::Token;
+
+pub use saved::{Saved, read_saved};
 
 /// A line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +56,37 @@ const MAX_MOVED: usize = 1 << 22;
 ///
 /// An address makes a rule one of its family, where the text is for both.
 pub fn read(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
-    read_lines(text, Reader::new(families))
+    Ok(last_of_each(read_lines(text, Reader::new(families))?))
 }
 
 /// Reads a text word by word, plain rules too: what [`read`] is held against.
 #[cfg(test)]
 pub fn read_by_words(text: &str, families: Families) -> Result<Dump<'_>, Vec<ReadError>> {
-    read_lines(text, Reader { by_words: true, ..Reader::new(families) })
+    Ok(last_of_each(read_lines(text, Reader { by_words: true, ..Reader::new(families) })?))
 }
 
-fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Dump<'t>, Vec<ReadError>> {
+/// What stands between a `*table` and its `COMMIT`.
+struct Section<'t> {
+    /// The line of the `*table`.
+    line: u32,
+    /// The family whose tool wrote the comment above it.
+    header: Option<Family>,
+    table: Table<'t>,
+}
+
+/// A later section replaces an earlier one of the same table.
+fn last_of_each(sections: Vec<Section<'_>>) -> Dump<'_> {
+    let mut tables: Vec<Table<'_>> = Vec::with_capacity(sections.len().min(TableName::ALL.len()));
+    for Section { table, .. } in sections {
+        match tables.iter_mut().find(|earlier| earlier.name == table.name) {
+            Some(earlier) => *earlier = table,
+            None => tables.push(table),
+        }
+    }
+    Dump { tables }
+}
+
+fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Vec<Section<'t>>, Vec<ReadError>> {
     let middle =
         if text.len() >= MIN_HALVES && !reader.by_words { line_behind(text, text.len() / 2) } else { text.len() };
     let (first, second) = text.split_at(middle);
@@ -109,6 +136,8 @@ struct Growing<'t> {
 }
 
 struct GrowingTable<'t> {
+    line: u32,
+    header: Option<Family>,
     name: TableName,
     chains: Vec<Growing<'t>>,
     ids: HashMap<&'t str, u32>,
@@ -120,9 +149,12 @@ struct Reader<'t> {
     families: Families,
     /// Plain rules are read as all others are.
     by_words: bool,
+    /// One for each section.
     tables: Vec<GrowingTable<'t>>,
     /// The table that is not committed yet.
     open: Option<usize>,
+    /// Whose tool wrote the last comment, until a table starts.
+    header: Option<Family>,
     number: u32,
     multiplied: usize,
     moved: usize,
@@ -136,6 +168,7 @@ impl<'t> Reader<'t> {
             by_words: false,
             tables: Vec::new(),
             open: None,
+            header: None,
             number: 0,
             multiplied: 0,
             moved: 0,
@@ -171,7 +204,11 @@ impl<'t> Reader<'t> {
     /// One line without blanks around it.
     fn line(&mut self, line: &'t str, tokens: &mut Vec<Token<'t>>) -> Result<(), String> {
         match line.as_bytes() {
-            [] | [b'#', ..] => Ok(()),
+            [] => Ok(()),
+            [b'#', ..] => {
+                self.header = saved::header(line).or(self.header);
+                Ok(())
+            }
             [b'*', ..] => self.table(line[1..].trim()),
             [b':', ..] => self.declare(&line[1..]),
             _ if line == "COMMIT" => self.open.take().map(|_| ()).ok_or_else(|| "no table to commit".to_owned()),
@@ -198,12 +235,10 @@ impl<'t> Reader<'t> {
             let open = self.tables[open].name.as_str();
             self.fail(self.number, format!("the table `{open}` is not committed"));
         }
-        let known = self.tables.iter().position(|table| table.name == name);
-        self.open = Some(known.unwrap_or_else(|| {
-            let (ids, late) = (HashMap::new(), HashMap::new());
-            self.tables.push(GrowingTable { name, chains: Vec::new(), ids, late });
-            self.tables.len() - 1
-        }));
+        let (ids, late) = (HashMap::new(), HashMap::new());
+        let (line, header) = (self.number, self.header.take());
+        self.open = Some(self.tables.len());
+        self.tables.push(GrowingTable { line, header, name, chains: Vec::new(), ids, late });
         Ok(())
     }
 
@@ -356,13 +391,14 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Dump<'t>, Vec<ReadError>> {
+    fn finish(mut self) -> Result<Vec<Section<'t>>, Vec<ReadError>> {
         if let Some(open) = self.open {
             let name = self.tables[open].name.as_str();
             self.fail(self.number, format!("the table `{name}` is not committed"));
         }
-        let mut tables = Vec::with_capacity(self.tables.len());
+        let mut sections = Vec::with_capacity(self.tables.len());
         for table in self.tables {
+            let (line, header) = (table.line, table.header);
             let table = table.finish(&mut self.errors);
             for family in Family::ALL {
                 if let Some(error) = cycle(&table, family) {
@@ -370,9 +406,9 @@ impl<'t> Reader<'t> {
                     break;
                 }
             }
-            tables.push(table);
+            sections.push(Section { line, header, table });
         }
-        if self.errors.is_empty() { Ok(Dump { tables }) } else { Err(self.errors) }
+        if self.errors.is_empty() { Ok(sections) } else { Err(self.errors) }
     }
 }
 

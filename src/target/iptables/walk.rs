@@ -34,6 +34,9 @@ use test::{Answer, At, Counters, Place};
 /// Rules that are tested for one packet; a chain that is reached over and over costs each time.
 const MAX_TESTS: u64 = 4_000_000;
 
+/// The same, where many packets are asked about.
+const MAX_TESTS_OF_MANY: u64 = 500_000;
+
 /// Steps that are written down; the walk goes on without.
 const MAX_STEPS: usize = 200_000;
 
@@ -55,6 +58,8 @@ pub struct Evaluator<'d> {
     beyond: Beyond,
     /// Whether a survey gets no answer where anything on the way is not known.
     strict: bool,
+    /// Rules that are tested for one packet.
+    patience: u64,
 }
 
 impl<'d> Evaluator<'d> {
@@ -70,12 +75,17 @@ impl<'d> Evaluator<'d> {
                 built_in.push((table.name, chain.name, place, ChainId(id)));
             }
         }
-        Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump), strict: false }
+        Evaluator { dump, family, indices, built_in, beyond: Beyond::of(dump), strict: false, patience: MAX_TESTS }
     }
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
         Evaluator { strict: true, ..self }
+    }
+
+    /// For a search of all packets: one that meets too many rules is left sooner.
+    pub fn hasty(self) -> Evaluator<'d> {
+        Evaluator { patience: MAX_TESTS_OF_MANY, ..self }
     }
 
     /// Where nothing is known of a packet, because it is of the other family.
@@ -119,6 +129,7 @@ impl Survey for Evaluator<'_> {
         run.go();
         run.sum_up();
         let cost = 1 + run.tests;
+        let cut = run.cut();
         let mut actions: Vec<(Action, Part)> = Vec::with_capacity(run.outcomes.len());
         for (end, part) in run.outcomes {
             match actions.last_mut() {
@@ -130,7 +141,16 @@ impl Survey for Evaluator<'_> {
             actions.clear();
         }
         let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
+        let unknown = run.unknown;
+        survey::Answer {
+            actions,
+            horizon: asked.horizon(),
+            facets: asked.facets(),
+            hashed: asked.hashed(),
+            cost,
+            cut,
+            unknown,
+        }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -186,6 +206,8 @@ struct Run<'e, 'd, 'p> {
     tests: u64,
     words: u64,
     stopped: bool,
+    /// Whether a part that a rule would have taken was left with the others, because there were too many.
+    crowded: bool,
     asked: Option<&'p Asked>,
 }
 
@@ -206,6 +228,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             tests: 0,
             words: 0,
             stopped: false,
+            crowded: false,
             asked: None,
         }
     }
@@ -230,7 +253,13 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         }
     }
 
+    /// Whether the walk was not followed to its end.
+    fn cut(&self) -> bool {
+        self.stopped || self.crowded
+    }
+
     fn trace(mut self) -> Trace {
+        let cut = self.cut();
         self.sum_up();
         let outcome = |(end, part): (End<'_>, Part)| Outcome {
             action: end.action,
@@ -239,7 +268,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             share: part.share(),
         };
         let outcomes: Vec<Outcome> = self.outcomes.into_iter().map(outcome).collect();
-        Trace { outcomes, steps: self.steps.unwrap_or_default(), unknown: self.unknown }
+        Trace { outcomes, steps: self.steps.unwrap_or_default(), unknown: self.unknown, cut }
     }
 
     fn end(&mut self, end: End<'d>, part: Part) {
@@ -334,7 +363,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let chain = &table.chains[frame.chain.0 as usize];
         let rule = &chain.rules[place as usize];
         self.tests += frame.live.len() as u64;
-        if self.tests > MAX_TESTS {
+        if self.tests > self.rules.patience {
             self.stopped = true;
             self.report(rule, About::Tests, "more rules on the way than are tested for one packet");
             return None;
@@ -363,7 +392,10 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             .live
             .iter()
             .map(|(flow, _)| match test::test(rule, at, flow, self.counters.as_mut()) {
-                Answer::Yes(chances) if crowded && !chances.is_empty() => Answer::CannotTell,
+                Answer::Yes(chances) if crowded && !chances.is_empty() => {
+                    self.crowded = true;
+                    Answer::CannotTell
+                }
                 answer => answer,
             })
             .collect();

@@ -22,6 +22,8 @@ use super::value::Notes;
 const MAX_DEPTH: usize = 16;
 /// What one walk may cost (see [`Meter`]): rules that people write cost some thousands.
 const BUDGET: u64 = 1 << 22;
+/// The same, where many packets are asked about.
+const BUDGET_OF_MANY: u64 = 1 << 19;
 
 /// A dump, ready to be walked.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Evaluator<'d> {
     bases: Vec<Base>,
     /// Whether a survey gets no answer where anything on the way is not known.
     strict: bool,
+    /// What one walk may cost.
+    budget: u64,
 }
 
 /// A base chain.
@@ -53,12 +57,17 @@ impl<'d> Evaluator<'d> {
                 indices.insert(elements.as_ptr().addr(), index);
             }
         }
-        Evaluator { dump, indices, bases: bases(dump), strict: false }
+        Evaluator { dump, indices, bases: bases(dump), strict: false, budget: BUDGET }
     }
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
         Evaluator { strict: true, ..self }
+    }
+
+    /// For a search of all packets: one that meets too many rules is left sooner.
+    pub fn hasty(self) -> Evaluator<'d> {
+        Evaluator { budget: BUDGET_OF_MANY, ..self }
     }
 
     fn walker<'a>(
@@ -68,7 +77,7 @@ impl<'d> Evaluator<'d> {
         counters: Option<Counters>,
         notes: Notes<'a>,
     ) -> Walker<'a> {
-        let meter = Meter { budget: BUDGET, counters, at: (0, 0, 0), nth: 0, divided: false, unclear: false };
+        let meter = Meter { budget: self.budget, counters, at: (0, 0, 0), nth: 0, divided: false, unclear: false };
         Walker {
             rules: self,
             packet,
@@ -122,7 +131,8 @@ impl Walk for Evaluator<'_> {
             comment: comment.map(str::to_owned),
             share: share.share(),
         });
-        Trace { outcomes: outcomes.collect(), steps: walker.steps.unwrap_or_default(), unknown: walker.unknown }
+        let cut = walker.meter.budget == 0;
+        Trace { outcomes: outcomes.collect(), steps: walker.steps.unwrap_or_default(), unknown: walker.unknown, cut }
     }
 
     fn sequence(&self, packet: &Packet, machine: &Machine, count: usize) -> Option<Vec<Action>> {
@@ -149,7 +159,8 @@ impl Survey for Evaluator<'_> {
         let asked = Asked::new(packet);
         let mut walker = self.walker(packet, machine, None, Notes(Some(&asked)));
         walker.connection();
-        let cost = 1 + (BUDGET - walker.meter.budget);
+        let cost = 1 + (self.budget - walker.meter.budget);
+        let cut = walker.meter.budget == 0;
         let mut ended = if walker.unknown.is_empty() || !self.strict { walker.outcomes } else { Vec::new() };
         ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
         let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
@@ -161,7 +172,7 @@ impl Survey for Evaluator<'_> {
         }
         let actions = actions.into_iter().map(|(action, share)| (action, share.share())).collect();
         let facets = Facets { protocol: true, ..asked.facets() };
-        Answer { actions, horizon: asked.horizon(), facets, hashed: asked.hashed(), cost }
+        Answer { actions, horizon: asked.horizon(), facets, hashed: asked.hashed(), cost, cut, unknown: walker.unknown }
     }
 
     fn interfaces(&self) -> Vec<Interface> {
