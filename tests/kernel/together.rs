@@ -38,7 +38,7 @@ fn sticky_masqueraded_and_only_for_some() {
     let program = "balance tcp,udp vip:80 by round-robin sticky 10m masquerade counter \
                    from 10.20.0.0/16, fd20::/64 else reject -> b1, b2:8080, b3\n\
                    balance tcp,udp vip:81 as plain -> b1\n";
-    for target in lab.targets().filter(|target| target.is_iptables()) {
+    for target in lab.targets() {
         for ipv6 in [false, true] {
             install(&lab, target, program);
             let balancer = Host::Balancer.address(ipv6);
@@ -85,7 +85,7 @@ fn a_limit_counts_the_balancers_own_connections_too() {
     let Some(lab) = lab!() else { return };
     // Ten an hour: none comes back while the test runs.
     let program = "balance tcp,udp vip:80 by round-robin output limit 5/hour burst 9 else reject -> b1, b2, b3\n";
-    for target in lab.targets().filter(|target| target.is_iptables()) {
+    for target in lab.targets() {
         for ipv6 in [false, true] {
             install(&lab, target, program);
             let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused | Outcome::Unreachable(_));
@@ -104,7 +104,7 @@ fn what_a_limit_keeps_out_takes_no_turn_and_reaches_no_listener_of_the_machine()
     let Some(lab) = lab!() else { return };
     // The balancer itself listens on port 80 and on b1's port.
     let program = "balance tcp,udp 80 by round-robin limit 1/hour burst 4 per source -> b1, b2, b3\n";
-    for target in lab.targets().filter(|target| target.is_iptables()) {
+    for target in lab.targets() {
         for ipv6 in [false, true] {
             install(&lab, target, program);
             let [one, other] = [clients(ipv6, 2)[0], clients(ipv6, 2)[1]];
@@ -128,7 +128,7 @@ net backends = 10.9.1.0/24, fd09:1::/64
 net clients = 10.20.0.0/16, 10.9.0.0/24, fd20::/64, fd09:0::/64
 default counter
 balance tcp,udp vip:80 as all by round-robin from clients, backends else reject on cl0, be0 masquerade hairpin \
-    sticky 10m limit 1000/second burst 500 per source else reject max-connections 1000 log \"all $x: \" \
+    sticky 10m limit 1000/second burst 500 per source else reject max-connections 1000 log \"all x: \" \
     -> b1:8080, b2:8080
 balance tcp,udp,sctp vip:443 as fixed snat 10.9.1.1, fd09:1::1 output max-connections 500 per source -> b3
 balance tcp vip:81 as gone log -> b1 weight 0
@@ -138,7 +138,7 @@ balance tcp 8000-8003 as hashed by source-hash masquerade -> b1:9000-9003, b2:90
 #[test]
 fn both_families_with_everything_on() {
     let Some(lab) = lab!() else { return };
-    for target in lab.targets().filter(|target| target.is_iptables()) {
+    for target in lab.targets() {
         let rules = target.compile(&with_hosts(EVERYTHING), &[]).expect("a correct program");
         lab.check_fixpoint(&rules).unwrap_or_else(|trouble| panic!("{target}: {trouble}"));
         for ipv6 in [false, true] {
@@ -180,8 +180,10 @@ fn the_example_with_every_option() {
     let Some(lab) = lab!() else { return };
     let flows = "tcp client > LOCAL:443 = any b1:8080 b2:8080 b3:8080
                  tcp client2 > LOCAL:443 = any b1:8080 b2:8080 b3:8080
-                 tcp,udp client > LOCAL:53 = seq b1:53 b2:53 b1:53
-                 tcp client@20.5 > LOCAL:8000-8003 = any b1:+1000 b3:+1000
+                 tcp client > LOCAL:53 = seq b1:53 b2:53 b1:53
+                 udp client > LOCAL:53 = seq b2:53 b1:53 b2:53
+                 tcp client@20.5 > LOCAL4:8000-8003 = b1:+1000
+                 tcp client@20.5 > LOCAL6:8000-8003 = b3:+1000
                  tcp client > LOCAL:8000 = refused
                  tcp,udp client2@21.5 > LOCAL:81 = b3:81
                  tcp client@20.5 > LOCAL:81 = lb:81
