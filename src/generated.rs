@@ -8,12 +8,13 @@ use proptest::prelude::*;
 use proptest::strategy::Union;
 
 use crate::dispatch::owners::{self, Effect};
+use crate::ir::hash::Hash6;
 use crate::ir::{Config, Family};
-use crate::meaning::{Connection, Direction};
+use crate::meaning::{self, Connection, Direction};
 use crate::program::Program;
 use crate::source::Source;
 use crate::statement::balance::Protocol;
-use crate::trace::Packet;
+use crate::trace::{Packet, Trace};
 use crate::{file, resolve};
 
 /// A text as far as its statements. The error lists what is no statement.
@@ -218,4 +219,16 @@ pub fn program(names: &str, statements: &[String]) -> Option<(String, Config)> {
         }
     }
     config.map(|config| (text, config))
+}
+
+/// What a trace says of who the backends see, where that is not what the program means.
+pub fn wrong_source(config: &Config, connection: &Connection, local: &[IpNet], trace: &Trace) -> Option<String> {
+    // Which service decides does not hang on how it picks.
+    let service = meaning::outcome(config, connection, local, Hash6::Jhash).service?;
+    let service = &config.services()[service];
+    trace.outcomes.iter().find_map(|outcome| {
+        let meant = meaning::source(service, connection, &outcome.action, local);
+        let differs = meant != outcome.source;
+        differs.then(|| format!("{connection:?}\n  {:?}: {:?} instead of {meant:?}", outcome.action, outcome.source))
+    })
 }

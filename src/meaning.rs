@@ -9,10 +9,12 @@ use ipnet::IpNet;
 use num_traits::{One, Zero};
 
 use crate::ir::hash::Hash6;
+use crate::ir::options::SourceNat;
 use crate::ir::share::{Share, shares};
 use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Group, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
+use crate::trace::Source;
 
 /// One new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,4 +182,28 @@ pub fn sequence(group: &Group, count: usize) -> Vec<u32> {
 
 fn signed(share: &Share) -> num_rational::BigRational {
     num_rational::BigRational::new(share.numer().clone().into(), share.denom().clone().into())
+}
+
+/// The client's address as the server sees it, to which the service sends the connection (`action`).
+///
+/// `local` are the addresses of this machine: what stays here never leaves it, and keeps its source.
+pub fn source(service: &Service, connection: &Connection, action: &Action, local: &[IpNet]) -> Source {
+    let backend = match action {
+        Action::Dnat(backend, _) => *backend,
+        Action::Redirect(_) | Action::Pass | Action::Drop | Action::Reject => return Source::Kept,
+    };
+    if backend.is_loopback() || local.iter().any(|net| net.contains(&backend)) {
+        return Source::Kept;
+    }
+    let family = Family::of(backend);
+    match &service.options.source_nat {
+        SourceNat::Kept => Source::Kept,
+        SourceNat::Masquerade => Source::Masquerade,
+        SourceNat::Address(addresses) => addresses.get(family).map_or(Source::Kept, Source::Address),
+        SourceNat::Hairpin(near) => {
+            let near = near.get(family).iter().find(|near| near.backend == backend);
+            let beside = near.is_some_and(|near| near.clients.iter().any(|net| net.contains(&connection.source)));
+            if beside { Source::Masquerade } else { Source::Kept }
+        }
+    }
 }

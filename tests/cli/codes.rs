@@ -130,7 +130,7 @@ fn not_an_address() {
 
 #[test]
 fn unsupported_on_target() {
-    shows(Code::UnsupportedOnTarget, web("balance tcp 80 masquerade sticky 10m -> 10.0.0.1, 10.0.0.2\n"));
+    shows(Code::UnsupportedOnTarget, web("balance tcp 80 accept masquerade -> 10.0.0.1, 10.0.0.2\n"));
 }
 
 #[test]

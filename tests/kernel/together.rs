@@ -183,7 +183,6 @@ fn the_example_with_every_option() {
                  tcp client > LOCAL:53 = seq b1:53 b2:53 b1:53
                  udp client > LOCAL:53 = seq b2:53 b1:53 b2:53
                  tcp client@20.5 > LOCAL4:8000-8003 = b1:+1000
-                 tcp client@20.5 > LOCAL6:8000-8003 = b3:+1000
                  tcp client > LOCAL:8000 = refused
                  tcp,udp client2@21.5 > LOCAL:81 = b3:81
                  tcp client@20.5 > LOCAL:81 = lb:81

@@ -6,7 +6,7 @@ use num_traits::ToPrimitive;
 use proptest::prelude::*;
 
 use super::read;
-use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement};
+use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement, wrong_source};
 use crate::ir::hash::Hash6;
 use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{Action, outcome};
@@ -45,6 +45,9 @@ fn compare(config: &Config, rules: &Ruleset, families: Families) -> Result<(), S
                 .map(|(action, share)| (action, share.to_f64().expect("a share")))
                 .collect();
             let trace = evaluator.walk(&packet(connection), &machine, false);
+            if let Some(wrong) = wrong_source(config, connection, &local, &trace) {
+                return Err(wrong);
+            }
             let done: Vec<(Action, f64)> =
                 trace.actions().into_iter().map(|(action, share)| (action, share.to_f64().expect("a share"))).collect();
             let same = meant.len() == done.len()

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::model::{Choice, Destination, Numbers, Statement, Verdict};
 use super::*;
-use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement};
+use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement, wrong_source};
 use crate::ir::Config;
 use crate::ir::hash::Hash6;
 use crate::meaning::outcome;
@@ -296,7 +296,10 @@ fn compare(config: &Config) -> Result<(), String> {
     let read = read::Both::of(&text, &json)?;
     for connection in connections() {
         let meant = outcome(config, &connection, &local, Hash6::Jhash).shares;
-        read.check(&connection, &local, &meant)?;
+        let trace = read.check(&connection, &local, &meant)?;
+        if let Some(wrong) = wrong_source(config, &connection, &local, &trace) {
+            return Err(wrong);
+        }
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ impl Both {
         }
     }
 
-    pub fn check(&self, connection: &Connection, local: &[IpNet], meant: &[(Action, Share)]) -> Result<(), String> {
+    pub fn check(&self, connection: &Connection, local: &[IpNet], meant: &[(Action, Share)]) -> Result<Trace, String> {
         let machine = Machine { local: local.to_vec() };
         let packet = packet(connection);
         let text = Evaluator::new(&self.text).walk(&packet, &machine, false);
@@ -56,7 +56,7 @@ impl Both {
             return Err(format!("{connection:?}\n  text {text:?}\n  JSON {json:?}"));
         }
         match text.unknown.is_empty() && text.actions() == meant {
-            true => Ok(()),
+            true => Ok(text),
             false => Err(format!("{connection:?}\n  means {meant:?}\n  walk {text:?}")),
         }
     }
