@@ -27,6 +27,8 @@ mod available;
 mod bytecode;
 #[path = "kernel/case.rs"]
 mod case;
+#[path = "kernel/counters.rs"]
+mod counters;
 #[path = "kernel/datagram.rs"]
 mod datagram;
 #[path = "kernel/drained.rs"]
@@ -43,6 +45,8 @@ mod handwritten;
 mod harness;
 #[path = "kernel/hashing.rs"]
 mod hashing;
+#[path = "kernel/limits.rs"]
+mod limits;
 #[path = "kernel/listen.rs"]
 mod listen;
 #[path = "kernel/model.rs"]
@@ -69,8 +73,12 @@ mod server;
 mod sharing;
 #[path = "kernel/smoke.rs"]
 mod smoke;
+#[path = "kernel/source_nat.rs"]
+mod source_nat;
 #[path = "kernel/stats.rs"]
 mod stats;
+#[path = "kernel/sticky.rs"]
+mod sticky;
 #[path = "kernel/sys.rs"]
 mod sys;
 #[path = "kernel/target.rs"]

@@ -81,14 +81,17 @@ pub fn check(lab: &Lab, program: &str, flows: &str) {
     assert!(failures.is_empty(), "\n{failures}--- program\n{}", numbered(&program));
 }
 
-/// The rules of a program for every target; nft's two spellings are the same to the kernel.
+/// The rules of a program for every target; nft's two spellings are the same to the kernel, but for maps of sticky
+/// clients, which nft 1.0.6 can fill from text alone.
 #[track_caller]
 pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
     lab.clear().expect("the balancer can be emptied");
     let rules: Vec<Rules> =
         lab.targets().map(|target| target.compile(program, &[]).expect("a correct program")).collect();
     let of = |target| rules.iter().find(|rules| rules.target == target);
-    if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson)) {
+    if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson))
+        && !text.text.contains("-sticky {")
+    {
         lab.check_same_bytecode(text, json).expect("one model, two spellings");
     }
     rules

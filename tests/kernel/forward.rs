@@ -3,7 +3,7 @@
 use crate::case::{failures, with_hosts};
 use crate::lab;
 use crate::net::{Host, Lab};
-use crate::target::Target;
+use crate::target::{Rules, Target};
 use crate::traffic::{Outcome, Proto};
 
 fn iptables(lab: &Lab) -> impl Iterator<Item = Target> + use<> {
@@ -111,6 +111,60 @@ fn connections_of_the_balancer_itself_need_no_accept() {
         let outcome = lab.probe(Proto::Tcp, "203.0.113.10:80").from(Host::Balancer).one();
         assert_eq!(outcome.server(), "b1:80", "{target}");
         accept_all_again(&lab, target);
+    }
+    lab.clear().expect("the balancer can be emptied");
+}
+
+/// The rules that the error prints, in a forward chain that drops everything else.
+#[test]
+fn the_rules_that_nft_asks_for_let_the_service_through_and_no_other() {
+    let Some(lab) = lab!() else { return };
+    for target in lab.targets().filter(|target| !target.is_iptables()) {
+        let trouble = target.compile(&with_hosts(SERVICES), &[]).expect_err("nft has no accept");
+        let rules: Vec<&str> = trouble.0.lines().map(str::trim).filter(|line| line.starts_with("ct status")).collect();
+        assert!(rules.len() > 10, "{trouble}");
+        let chain = format!(
+            "table inet mine {{\n\tchain own {{\n\t\t{}\n\t}}\n\tchain forward {{\n\t\t\
+             type filter hook forward priority 0; policy drop;\n\t\tjump own\n\t}}\n}}\n",
+            rules.join("\n\t\t")
+        );
+        lab.check_fixpoint(&Rules { target: Target::Nft, text: chain.clone() })
+            .unwrap_or_else(|trouble| panic!("{trouble}"));
+        lab.clear().expect("the balancer can be emptied");
+        lab.load(&Rules { target: Target::Nft, text: chain }).expect("the rules that the error prints load");
+        let program = with_hosts(&SERVICES.replace(" accept", ""));
+        lab.load(&target.compile(&program, &[]).expect("a correct program")).expect("rules load");
+        for ipv6 in [false, true] {
+            let at = |port: u16, routed: bool| match (ipv6, routed) {
+                (false, false) => format!("203.0.113.10:{port}"),
+                (false, true) => format!("203.0.113.20:{port}"),
+                (true, false) => format!("[2001:db8:ffff::10]:{port}"),
+                (true, true) => format!("[2001:db8:ffff::20]:{port}"),
+            };
+            let net = |second: &str, last: &str| match ipv6 {
+                false => format!("10.{second}.0.{last}"),
+                true => format!("fd{second}::{last}"),
+            };
+            let reached = [
+                (Proto::Tcp, at(80, false), net("20", "9"), "b1:8080"),
+                (Proto::Udp, at(80, false), net("20", "9"), "b1:8080"),
+                (Proto::Tcp, at(443, false), net("20", "9"), "b2:443"),
+                (Proto::Udp, at(8003, false), net("20", "9"), "b2:8003"),
+            ];
+            for (proto, to, source, server) in reached {
+                let outcome = lab.probe(proto, &to).source(&source).one();
+                assert_eq!(outcome.server(), server, "{target} {proto:?} {to} from {source}: {outcome}");
+            }
+            let outcome = lab.probe(Proto::Tcp, &at(80, true)).from(Host::Client2).source(&net("21", "7")).one();
+            assert_eq!(outcome.server(), "b3:80", "{target}");
+            let outcome = lab.probe(Proto::Tcp, &at(8001, false)).from(Host::Client2).one();
+            assert_eq!(outcome.server(), "b3:8001", "{target}");
+            for to in [at(81, false), at(80, true)] {
+                // Of services that say nothing of `accept`.
+                let outcome = lab.probe(Proto::Tcp, &to).source(&net("20", "5")).expecting_silence().one();
+                assert!(matches!(outcome, Outcome::TimedOut), "{target} {to}: {outcome}");
+            }
+        }
     }
     lab.clear().expect("the balancer can be emptied");
 }

@@ -161,6 +161,13 @@ fn shapes() -> Vec<String> {
         "balance tcp 10.9.0.1:80 as a from 192.0.2.1 -> b1\nbalance tcp {10.9.0.0/25, local}:80 as b -> b2\nbalance tcp *:80 as c -> b3\n",
         "balance tcp 82 by source-hash seed 4294967295 buckets 7 -> b1, b2:81\nbalance tcp 83 by round-robin -> b1 weight 100, b2 weight 3\n",
         "pool in1 = b1 weight 65535, b2 weight 65534\npool in2 = in1 weight 65521, b3 weight 65519\nbalance tcp 80 as a -> in2 weight 9, b1\n",
+        "balance tcp,udp vip:80 as a counter log limit 9/minute burst 4 per source else reject -> b1\nbalance tcp 81 as b counter limit 5/second else reject -> b1 weight 0\n",
+        "balance tcp,udp,sctp 80 as a counter max-connections 4294967295 per source -> b1:81, b2\n",
+        "balance tcp 80 as a counter by source-hash buckets 343 max-connections 9 else reject limit 1/hour -> b1, b2:81, :82\n",
+        "balance tcp,udp 80 as a sticky 1h30m counter -> b1, b2:81\nbalance tcp *:81 as b by round-robin sticky 1s -> :82, b1:83\n",
+        "net near = 10.9.1.0/24, fd09:1::/64\nbalance tcp,udp 80,443 as a masquerade hairpin -> b1, b2:81, 10.3.0.1\nbalance tcp vip:80 as b from 10.0.0.0/8, fd00::/8 snat 10.9.0.1 -> b3\n",
+        "balance tcp,udp {203.0.113.0/24, [2001:db8::]/32, local}:80-90 as a masquerade -> b1:180-190, b2\n",
+        "balance tcp vip:80 as a from not 10.9.0.0/24, 10.1.0.0/16, fd09::/64 masquerade output -> b1\nbalance tcp vip:80 as b output -> b1, b2\n",
         &hundred,
         &hashed,
         &crossed,
@@ -188,6 +195,29 @@ fn every_shape_loads_lists_and_reloads_and_json_is_the_same() {
             lab.check_same_bytecode(text, json).expect("one model, two spellings");
         }
     }
+}
+
+/// Maps of sticky clients, which nft 1.0.6 can fill from text alone.
+#[test]
+fn every_form_of_sticky_loads_lists_and_reloads() {
+    let Some(lab) = lab!() else { return };
+    for by in ["", "by round-robin "] {
+        for backends in ["b1:80, b2:80", "b1, b2 weight 2", "b1:81, b2:82", "b1:81, b2", ":9050, b1:80", "b1:1, b1:2"] {
+            for sticky in ["1s", "1h30m", "49d"] {
+                let program = format!("balance tcp,udp vip:80 {by}sticky {sticky} output -> {backends}\n");
+                for target in targets(&lab) {
+                    let rules = compiled(target, &program, &[]);
+                    lab.check_fixpoint(&rules).unwrap_or_else(|trouble| panic!("{target}:\n{trouble}"));
+                }
+            }
+        }
+    }
+    if targets(&lab).contains(&Target::Nft) {
+        let rules = compiled(Target::Nft, "balance tcp vip:80 sticky 1500ms -> b1, b2\n", &[]);
+        lab.check_fixpoint(&rules).expect("text has milliseconds");
+    }
+    let refused = Target::NftJson.compile(&with_hosts("balance tcp vip:80 sticky 1500ms -> b1, b2\n"), &[]);
+    refused.expect_err("JSON has whole seconds");
 }
 
 /// One sequence for the service's protocols, ports and hooks; a family has its own.

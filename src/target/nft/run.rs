@@ -409,7 +409,11 @@ fn learn<'a>(
     };
     let (Some(key), Some(data)) = (key, data) else { return next.push(blame(way, format!("@{set}"))) };
     let parts: Parts<'a> = key.iter().map(|(atom, origin)| Part::Known(*atom, *origin)).collect();
-    if scene.learned(set, &parts, &way.flow.state).is_none() {
+    let listed = scene.table.set(set).is_some_and(|set| {
+        meter.pay(set.elements.len() as u64);
+        set.elements.iter().any(|element| weigh(&parts, &element.key, scene.notes) == Ok(Weight::All))
+    });
+    if !listed && scene.learned(set, &parts, &way.flow.state).is_none() {
         way.flow.change().learned.push(Learned { set, key, data });
     }
     let passes = inner.iter().all(|one| !matches!(one, Statement::Limit { over: true, .. }));
