@@ -464,8 +464,12 @@ impl<'w, W: Write> Out<'w, W> {
             Target::Drop => self.text(" -j DROP"),
             Target::Count => {}
             Target::Log(prefix) => {
-                self.text(" -j LOG --log-prefix ");
-                self.text(&quoted(prefix.as_str()));
+                self.text(" -j LOG");
+                // iptables refuses an empty one.
+                if !prefix.as_str().is_empty() {
+                    self.text(" --log-prefix ");
+                    self.text(&quoted(prefix.as_str()));
+                }
             }
             Target::Accept => self.text(" -j ACCEPT"),
             Target::Masquerade => self.text(" -j MASQUERADE"),

@@ -1,5 +1,6 @@
 //! The options of a target that is known.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::ir::Family;
@@ -16,6 +17,7 @@ use super::value;
 pub fn build<'t>(name: &str, options: &[Given<'t>], foreign: bool, text: &'t str) -> (Target<'t>, Option<Family>) {
     let target = match name {
         "LOG" => Some(Target::Aside(match options {
+            [] if !foreign => Some(Cow::Borrowed("")),
             [only] if only.name == "log-prefix" && !foreign => Some(only.value.clone()),
             _ => None,
         })),

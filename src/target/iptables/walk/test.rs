@@ -386,7 +386,10 @@ fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
     if let Some(address) = flow.destination.filter(|_| changed) {
         at.ask(|asked| {
             asked.range(Side::Destination, Some(packet.destination), address, address);
-            asked.port(packet.port, flow.port, flow.port);
+            // A port that moves with the packet's own is the same or another one whatever that is.
+            if !flow.port_follows {
+                asked.port(packet.port, flow.port, flow.port);
+            }
         });
     }
     match flow.action {
