@@ -26,6 +26,8 @@ pub struct State<'a> {
     /// `None` for an address of this machine that is not known: what `redirect` chooses.
     pub destination: Option<IpAddr>,
     pub port: u16,
+    /// Whether NAT has given the port: then it does not move with the packet's own.
+    pub new_port: bool,
     pub source: Source,
     /// `None` where it is not known.
     pub mark: Option<u32>,
@@ -262,7 +264,7 @@ impl<'a> Scene<'a> {
             Field::SourcePort(wanted) => of_protocol(wanted, source_port()),
             Field::OriginalSourcePort => source_port(),
             Field::Port(wanted) => {
-                let origin = if state.port == packet.port { Origin::Port } else { Origin::Fixed };
+                let origin = if state.new_port { Origin::Fixed } else { Origin::Port };
                 of_protocol(wanted, known(Atom::Number(state.port.into()), origin))
             }
             Field::OriginalPort => known(Atom::Number(packet.port.into()), Origin::Port),
@@ -305,6 +307,9 @@ impl<'a> Scene<'a> {
                 let (new, old) = (number(destination), number(packet.destination));
                 self.notes.range(Origin::Destination, new, new);
                 let same_port = || {
+                    if !state.new_port {
+                        return true;
+                    }
                     let port = u128::from(state.port);
                     self.notes.range(Origin::Port, port, port);
                     state.port == packet.port

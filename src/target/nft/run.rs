@@ -356,6 +356,7 @@ fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rul
             }
             state.destination = address.or(state.destination);
             state.port = port.unwrap_or(state.port);
+            state.new_port |= port.is_some();
             let Some(to) = state.destination else { return blame(way, "dnat behind a redirect") };
             state.nat = Some(Action::Dnat(to, state.port));
             state.comment = comment;
@@ -369,6 +370,7 @@ fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rul
                 (Direction::Out, Family::V6) => Some(Ipv6Addr::LOCALHOST.into()),
             };
             state.port = port.unwrap_or(state.port);
+            state.new_port |= port.is_some();
             state.nat = Some(Action::Redirect(state.port));
             state.comment = comment;
         }

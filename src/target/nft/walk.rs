@@ -226,6 +226,7 @@ impl<'a> Walker<'a> {
         let state = State {
             destination: Some(self.packet.destination),
             port: self.packet.port,
+            new_port: false,
             source: Source::Kept,
             mark: Some(0),
             connection_mark: Some(0),
