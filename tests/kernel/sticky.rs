@@ -1,8 +1,12 @@
 //! `sticky`: who stays where, for how long, and what becomes of turns.
 
 use std::net::IpAddr;
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use crate::case::with_hosts;
 use crate::lab;
@@ -182,5 +186,48 @@ fn listings_with_clients_in_them_load_again() {
         }
         lab.clear().expect("the balancer can be emptied");
         lab.load(&Rules { target: Target::Nft, text: listing }).expect("a listing loads again");
+    }
+}
+
+/// The servers of many clients, who all open one connection from each of two processors at once.
+fn from_two_processors(lab: &Lab, to: &str, clients: &[IpAddr]) -> [Vec<String>; 2] {
+    let barrier = Barrier::new(2);
+    let from = |processor: usize| {
+        let mut own = CpuSet::new();
+        own.set(processor).expect("a processor's number");
+        // On a machine with one processor both run there: then nothing races, and nothing is lost.
+        let _ = sched_setaffinity(Pid::from_raw(0), &own);
+        let probe = lab.probe(Proto::Udp, to).sources(clients.to_vec()).window(16);
+        barrier.wait();
+        probe.servers()
+    };
+    thread::scope(|scope| {
+        let threads = [0, 1].map(|processor| scope.spawn(move || from(processor)));
+        threads.map(|thread| thread.join().expect("a thread that makes connections"))
+    })
+}
+
+#[test]
+fn two_processors_at_once_split_no_client_of_a_map_and_none_for_long_elsewhere() {
+    let Some(lab) = lab!() else { return };
+    // One port: what nft's text remembers in a map, and the others in lists and sets.
+    let program = with_hosts("balance tcp,udp vip:80 sticky 10m -> b1:8080, b2:8080, b3:8080\n");
+    for target in lab.targets() {
+        let rules = lab.install(target, &program).expect("a correct program");
+        let is_map = rules.text.contains("\tmap tcp_udp-vip-80-ip4-sticky {");
+        assert_eq!(is_map, target == Target::Nft, "{target}\n{}", rules.text);
+        for ipv6 in [false, true] {
+            let to = &vips(80)[usize::from(ipv6)];
+            // The lists of `recent` hold a hundred for each backend.
+            let clients = clients(ipv6, 200);
+            let [one, other] = from_two_processors(&lab, to, &clients);
+            let split = one.iter().zip(&other).filter(|(one, other)| one != other).count();
+            assert!(!is_map || split == 0, "{target}: {split} clients saw two backends");
+            let settled = lab.probe(Proto::Tcp, to).sources(clients.clone()).servers();
+            for _ in 0..2 {
+                let [one, other] = from_two_processors(&lab, to, &clients);
+                assert_eq!((&one, &other), (&settled, &settled), "{target}: {split} clients were split at first");
+            }
+        }
     }
 }
