@@ -483,3 +483,19 @@ fn what_cannot_be_told_is_not_proven() {
         assert_eq!(found.is_ok(), is_right, "{expr}: {found:?}");
     }
 }
+
+/// What a rule behind a hash asks does not hide which clients get there.
+#[test]
+fn a_backend_behind_a_large_hash_that_takes_no_connection_is_seen() {
+    let source = "host a = 10.9.1.11\nhost b = 10.9.1.12\nbalance tcp 203.0.113.10:80-90 by source-hash buckets 343 \
+                  from not 10.20.0.0/16, fd20::/16 else reject on not eth0 -> a:8080 weight 2, b:8080\n";
+    let config = config(source);
+    let right = text(&lowered(&config));
+    for backend in ["10.9.1.11", "10.9.1.12"] {
+        let old = format!("meta l4proto tcp dnat ip to {backend}:8080");
+        assert_eq!(right.matches(&old).count(), 1, "{right}");
+        let wrong = right.replace(&old, &format!("meta l4proto != tcp dnat ip to {backend}:8080"));
+        let proven = prove_text(&config, &wrong);
+        assert!(matches!(proven, Err(Flaw::Differs(_))), "{backend}: {proven:?}");
+    }
+}
