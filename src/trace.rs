@@ -101,6 +101,8 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// Without repetition, in order.
     pub unknown: Vec<Unknown>,
+    /// Counters run in step here, and what they do together could not be told: shares take them for independent.
+    pub loose: bool,
 }
 
 impl Trace {
@@ -120,7 +122,8 @@ impl Trace {
 
 /// Rules that can be walked: what a target's reader makes of its text.
 pub trait Walk {
-    /// The distribution over what happens to one new connection, in the long run.
+    /// The distribution over what happens to one new connection, in the long run: of rules that only connections like
+    /// it pass, from when they were loaded.
     ///
     /// Matches that keep state are those of a client not yet remembered and under its limits. `steps` asks for the
     /// list of the rules that were tested.

@@ -230,10 +230,10 @@ impl Survey for Reference<'_> {
             }
             if let Some(actions) = meaning::of_service(service, connection, self.hash6) {
                 let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                return Answer { actions, horizon, facets, hashed, cost };
+                return Answer { actions, horizon, facets, hashed, in_step: None, cost };
             }
         }
-        Answer { actions: vec![(Action::Pass, Share::one())], horizon, facets, hashed: None, cost }
+        Answer { actions: vec![(Action::Pass, Share::one())], horizon, facets, hashed: None, in_step: None, cost }
     }
 
     fn interfaces(&self) -> Vec<Interface> {

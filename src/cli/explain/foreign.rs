@@ -11,7 +11,7 @@ use crate::address::{address, last, number};
 use crate::cli::render::printable;
 use crate::cli::rules::{self, Searched, Target};
 use crate::cli::show::{
-    Ink, JsonOutcome, JsonUnknown, Look, Row, action_name, action_text, exact, first_connections, foreign_rows,
+    Ink, JsonOutcome, JsonUnknown, LOOSE, Look, Row, action_name, action_text, exact, first_connections, foreign_rows,
     percent, print_json, table, unknown_text, wants_json,
 };
 use crate::cli::{Exit, Failure, Global};
@@ -126,6 +126,8 @@ struct Fated {
     rows: Vec<Row>,
     /// What passes although other connections of the case are translated.
     unbalanced: Share,
+    /// Shares take counters for independent that are not.
+    loose: bool,
     /// The clients that were counted, where a hash decides.
     clients: Option<usize>,
     sequence: Option<Vec<String>>,
@@ -138,6 +140,8 @@ struct Refused {
     action: Action,
     /// The first of the matches that are not known, where it hangs on any.
     unless: Option<String>,
+    /// As [`Trace::loose`].
+    loose: bool,
 }
 
 /// Rules that are tested again to tell comments, filters and first connections.
@@ -201,10 +205,11 @@ impl Told {
 impl Fated {
     /// What is known without another look at the rules.
     fn brief(case: &Case) -> Fated {
-        let Fate::Shares(shares) = &case.fate else {
+        let Some(shares) = case.fate.shares() else {
             return Fated {
                 rows: Vec::new(),
                 unbalanced: Share::zero(),
+                loose: false,
                 clients: Some(0),
                 sequence: None,
                 refused: None,
@@ -220,12 +225,13 @@ impl Fated {
             comment: None,
         };
         let rows: Vec<Row> = shares.iter().map(row).collect();
-        Fated { unbalanced: unbalanced(&rows), rows, clients: None, sequence: None, refused: None }
+        let loose = matches!(case.fate, Fate::InStep(..));
+        Fated { unbalanced: unbalanced(&rows), rows, loose, clients: None, sequence: None, refused: None }
     }
 
     fn of(case: &Case, searched: &Searched<'_>, clients: usize, note: &mut impl FnMut(&Trace)) -> Fated {
         let translating = match case.fate {
-            Fate::Shares(_) => searched.translating.walk(&case.packet, &case.machine, false),
+            Fate::Shares(_) | Fate::InStep(..) => searched.translating.walk(&case.packet, &case.machine, false),
             Fate::Hashed(_) => counted(case, searched.translating, clients),
         };
         note(&translating);
@@ -239,6 +245,7 @@ impl Fated {
         Fated {
             unbalanced: unbalanced(&rows),
             rows,
+            loose: translating.loose || refused.as_ref().is_some_and(|refused| refused.loose),
             clients: hashed.then_some(clients),
             sequence: sequence.filter(|_| !hashed),
             refused,
@@ -281,6 +288,7 @@ fn counted(case: &Case, rules: &dyn Walk, count: usize) -> Trace {
                 None => sum.outcomes.push(crate::trace::Outcome { share, ..outcome }),
             }
         }
+        sum.loose |= trace.loose;
         sum.unknown.extend(trace.unknown.into_iter().filter(|one| !sum.unknown.contains(one)).collect::<Vec<_>>());
     }
     sum.outcomes.sort_unstable();
@@ -296,7 +304,7 @@ fn refused(case: &Case, translating: &Trace, all: &dyn Walk, note: &mut impl FnM
     };
     let more = [Action::Drop, Action::Reject].into_iter().find_map(|action| {
         let (after, before) = (of(&trace, &action), of(translating, &action));
-        (after > before).then(|| Refused { share: after - before, action, unless: unless.clone() })
+        (after > before).then(|| Refused { share: after - before, action, unless: unless.clone(), loose: trace.loose })
     });
     if more.is_some() {
         note(&trace);
@@ -430,7 +438,7 @@ fn heading(family: Family, all: &[Arrival], listener: &Listener, case: &Case) ->
 
 /// That the address which is shown is one of many.
 fn kept(listener: &Listener, case: &Case) -> Option<&'static str> {
-    let Fate::Shares(shares) = &case.fate else { return None };
+    let shares = case.fate.shares()?;
     let one = matches!(&listener.places, Places::These(places)
         if matches!(places[..], [Place::Range(first, last) | Place::OwnRange(first, last)] if first == last));
     let keeps = shares.iter().any(|(goal, _)| matches!(goal, Goal::To(None, _)));
@@ -439,7 +447,7 @@ fn kept(listener: &Listener, case: &Case) -> Option<&'static str> {
 
 /// How the other ports of a stretch go, where the first is not all.
 fn moved(listener: &Listener, case: &Case) -> Option<&'static str> {
-    let Fate::Shares(shares) = &case.fate else { return None };
+    let shares = case.fate.shares()?;
     if listener.ports.len() == 1 && listener.ports[0].0 == listener.ports[0].1 {
         return None;
     }
@@ -504,6 +512,9 @@ fn one(look: &Look, listener: &Listener, case: &Case, fated: &Fated) -> String {
         let counted = if clients > 0 { format!(", counted over {clients} clients") } else { String::new() };
         text.push_str(&format!("  by a hash of the client{counted}\n"));
     }
+    if fated.loose {
+        text.push_str(&format!("  {}\n", look.ink(Ink::Bad, LOOSE)));
+    }
     if !fated.unbalanced.is_zero() {
         let passes = format!("passes unbalanced {}", percent(&fated.unbalanced));
         text.push_str(&format!("  {}\n", look.ink(Ink::Bad, &passes)));
@@ -561,6 +572,9 @@ struct JsonCase {
     /// One of its packets: the outcomes are those of its port.
     packet: String,
     outcomes: Vec<JsonOutcome>,
+    /// Counters in step decide, and the shares take them for independent of each other, because more could not be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    counters_taken_for_independent: bool,
     /// The share that passes although others are translated.
     unbalanced: String,
     /// The clients that were counted, where a hash decides.
@@ -602,6 +616,7 @@ fn json_listener(told: &Told, (listener, fated): &(Listener, Vec<Fated>)) -> Jso
         condition: condition(family, &told.arrivals, case),
         packet: case.packet.to_string(),
         outcomes: fated.rows.iter().map(Row::json).collect(),
+        counters_taken_for_independent: fated.loose,
         unbalanced: exact(&fated.unbalanced),
         clients: fated.clients,
         sequence: fated.sequence.clone(),

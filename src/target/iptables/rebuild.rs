@@ -177,6 +177,7 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
             | dump::Match::OriginalPort { .. }
             | dump::Match::Mark { .. }
             | dump::Match::Remembered(_)
+            | dump::Match::Recent { .. }
             | dump::Match::Cluster { .. }
             | dump::Match::Range { .. }
             | dump::Match::Unknown(_) => return None,

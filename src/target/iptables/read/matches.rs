@@ -1,11 +1,12 @@
 //! The options of one match become typed matches. What cannot be read stays as it is written.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::survey::Side;
-use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, RuleProtocol, States};
+use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, Recent, RecentVerb, RuleProtocol, States};
 use crate::target::iptables::model::{BpfInstruction, BpfProgram, MAX_BPF_INSTRUCTIONS, Negatable};
 
 use super::option::Module;
@@ -26,7 +27,7 @@ pub fn build<'t>(
         Module::Sctp => each(options, into, |one| fits(protocol, Protocol::Sctp).then(|| port(one)).flatten()),
         Module::Multiport => each(options, into, multiport),
         Module::Addrtype => whole(options, into, addrtype),
-        Module::Statistic => whole(options, into, statistic),
+        Module::Statistic => statistic(options, into),
         Module::Conntrack => return conntrack(options, into),
         Module::State => each(options, into, |one| states(&one.value).map(|states| state(one.not, states))),
         Module::Comment => {}
@@ -160,25 +161,26 @@ fn addrtype<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
         .collect()
 }
 
-fn statistic<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
-    let value = |name: &str| list.iter().find(|one| one.name == name);
-    let count = |name: &str| value(name).map(|one| value::number(&one.value));
-    let one = match &*value("mode")?.value {
-        "random" => {
-            let probability = value("probability")?;
-            Match::Random { not: probability.not, k: value::probability(&probability.value)? }
+/// Of options that iptables would refuse, those that are to blame stand for all.
+fn statistic<'t>(options: impl Iterator<Item = Given<'t>>, into: &mut Vec<Match<'t>>) {
+    let list: Vec<Given<'t>> = options.collect();
+    let find = |name: &str| list.iter().find(|one| one.name == name);
+    let number = |one: &Given<'_>| value::number(&one.value);
+    let (mode, every, packet, probability) = (find("mode"), find("every"), find("packet"), find("probability"));
+    let read = match (mode.map(|mode| &*mode.value), every, probability) {
+        (Some("random"), _, Some(one)) => {
+            value::probability(&one.value).map(|k| Match::Random { not: one.not, k }).ok_or(one)
         }
-        "nth" => {
-            let every = value("every")?;
-            let (number, packet) = (value::number(&every.value)?, count("packet").unwrap_or(Some(0))?);
-            if packet >= number {
-                return None;
+        (Some("nth"), Some(one), _) => match number(one).filter(|every| *every > 0) {
+            None => Err(one),
+            Some(every) => {
+                let place = packet.map_or(Some(0), number).filter(|place| *place < every);
+                place.map(|place| Match::Nth { not: one.not, every, packet: place }).ok_or(packet.unwrap_or(one))
             }
-            Match::Nth { not: every.not, every: number, packet }
-        }
-        _ => return None,
+        },
+        (Some(_) | None, ..) => return into.extend(list.iter().map(|one| Match::Unknown(one.text))),
     };
-    Some(vec![one])
+    into.push(read.unwrap_or_else(|one| Match::Unknown(one.text)));
 }
 
 /// Every option is a condition of its own.
@@ -236,11 +238,34 @@ fn states(text: &str) -> Option<States> {
     Some(states)
 }
 
-/// xt_recent: an address that is not in the list matches `--set` alone.
 fn recent<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
-    let asks = list.iter().find(|one| matches!(one.name, "set" | "rcheck" | "update" | "remove"))?;
-    Some(vec![Match::Remembered((asks.name == "set") != asks.not)])
+    let mut verbs = list.iter().filter_map(|one| {
+        let verb = match one.name {
+            "set" => RecentVerb::Set,
+            "rcheck" => RecentVerb::Check,
+            "update" => RecentVerb::Update,
+            "remove" => RecentVerb::Remove,
+            _ => return None,
+        };
+        Some((verb, one.not))
+    });
+    let (verb, not) = verbs.next()?;
+    let find = |name: &str| list.iter().find(|one| one.name == name);
+    let whole =
+        |text: &str| matches!(text.parse(), Ok(IpAddr::V4(Ipv4Addr::BROADCAST))) || text.parse() == Ok(ALL_ONES);
+    let ask = Recent {
+        verb,
+        list: find("name").map_or(Cow::Borrowed("DEFAULT"), |one| one.value.clone()),
+        side: if find("rdest").is_some() { Side::Destination } else { Side::Source },
+        hits: find("hitcount").map_or(Some(0), |one| value::number(&one.value))?,
+        ttl: find("rttl").is_some(),
+        masked: find("mask").is_some_and(|one| !whole(&one.value)),
+    };
+    verbs.next().is_none().then(|| vec![Match::Recent { not, ask: Box::new(ask) }])
 }
+
+/// The mask that leaves an IPv6 address as it is.
+const ALL_ONES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff));
 
 fn is_rate(name: &str) -> bool {
     matches!(name, "hashlimit" | "hashlimit-upto" | "hashlimit-above")
