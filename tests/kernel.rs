@@ -71,6 +71,8 @@ mod sharing;
 mod smoke;
 #[path = "kernel/stats.rs"]
 mod stats;
+#[path = "kernel/steps.rs"]
+mod steps;
 #[path = "kernel/sys.rs"]
 mod sys;
 #[path = "kernel/target.rs"]

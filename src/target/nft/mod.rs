@@ -8,6 +8,7 @@
 pub mod dump;
 mod evaluate;
 mod index;
+mod joint;
 mod json;
 mod linear;
 mod lookup;
@@ -29,6 +30,7 @@ mod text;
 mod tokens;
 mod value;
 mod walk;
+mod walker;
 mod words;
 
 use std::io;

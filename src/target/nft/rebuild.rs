@@ -88,7 +88,11 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
             let negated = match operator {
                 Operator::Equal | Operator::In => false,
                 Operator::NotEqual => true,
-                Operator::Less | Operator::Greater | Operator::LessOrEqual | Operator::GreaterOrEqual => return None,
+                Operator::Less
+                | Operator::Greater
+                | Operator::LessOrEqual
+                | Operator::GreaterOrEqual
+                | Operator::NotIn => return None,
             };
             Some(Statement::Match { field: field(*from)?, negated, values })
         }
@@ -245,7 +249,8 @@ fn field(field: dump::Field) -> Option<Field> {
         | dump::Field::OriginalSource(_)
         | dump::Field::OriginalDestination(_)
         | dump::Field::OriginalSourcePort
-        | dump::Field::OriginalPort => None,
+        | dump::Field::OriginalPort
+        | dump::Field::TcpFlags => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod proof;
 mod read;
+mod steps;
 
 use std::collections::HashSet;
 
