@@ -37,4 +37,5 @@ pub mod survey;
 pub mod syntax;
 pub mod target;
 pub mod trace;
+pub mod turns;
 pub mod validate;

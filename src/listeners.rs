@@ -103,6 +103,9 @@ pub struct Case {
 pub enum Fate {
     /// Distinct, with positive shares that sum to 1.
     Shares(Vec<(Goal, Share)>),
+    /// Counters in step decide, and the shares take them for independent, which they are not: a walk says what becomes of
+    /// any of the packets. The number tells ways through the rules apart.
+    InStep(u64, Vec<(Goal, Share)>),
     /// A hash of the client decides; the number tells hashes apart.
     Hashed(u64),
     /// There are more rules, or more ways through them, than are followed.
@@ -142,28 +145,35 @@ impl Goal {
 impl Hash for Fate {
     /// A fraction's own hash divides, over and over: of a cascade of thousands of rules that takes minutes.
     fn hash<H: Hasher>(&self, state: &mut H) {
+        for (goal, share) in self.shares().unwrap_or_default() {
+            (goal, share.numer(), share.denom()).hash(state);
+        }
         match self {
-            Fate::Shares(shares) => {
-                for (goal, share) in shares {
-                    (goal, share.numer(), share.denom()).hash(state);
-                }
-            }
-            Fate::Hashed(asker) => asker.hash(state),
-            Fate::Untold => (),
+            Fate::Shares(_) | Fate::Untold => {}
+            Fate::Hashed(asker) | Fate::InStep(asker, _) => asker.hash(state),
         }
     }
 }
 
 impl Fate {
+    /// What may happen; `None` where that depends on the client, or is not told.
+    pub fn shares(&self) -> Option<&[(Goal, Share)]> {
+        match self {
+            Fate::Shares(shares) | Fate::InStep(_, shares) => Some(shares),
+            Fate::Hashed(_) | Fate::Untold => None,
+        }
+    }
+
     /// Whether all connections pass.
     pub fn is_pass(&self) -> bool {
-        matches!(self, Fate::Shares(shares) if shares.iter().all(|(goal, _)| *goal == Goal::Pass))
+        self.shares().is_some_and(|shares| shares.iter().all(|(goal, _)| *goal == Goal::Pass))
     }
 
     /// Whether any connection gets a new destination, as far as is known without a client.
     pub fn translates(&self) -> bool {
+        let moves = |(goal, _): &(Goal, Share)| matches!(goal, Goal::To(..) | Goal::Here(_));
         match self {
-            Fate::Shares(shares) => shares.iter().any(|(goal, _)| matches!(goal, Goal::To(..) | Goal::Here(_))),
+            Fate::Shares(shares) | Fate::InStep(_, shares) => shares.iter().any(moves),
             Fate::Hashed(_) => true,
             Fate::Untold => false,
         }

@@ -108,6 +108,7 @@ pub struct Answer {
     pub horizon: Horizon,
     pub facets: Facets,
     pub hashed: Hashed,
+    pub in_step: InStep,
     /// The tests that were asked, as a measure of the work.
     pub cost: u64,
     /// Whether there were more rules, or more ways through them, than are followed: then the actions are not the whole
@@ -120,6 +121,10 @@ pub struct Answer {
 /// Who asked for a hash of the source first, where anyone did: then the answer holds for this very source alone, and the
 /// horizon says how far the other tests go. The number tells the askers of one party apart.
 pub type Hashed = Option<u64>;
+
+/// A number for the way through the rules, where counters run in step on it: shares then take them for independent, which
+/// they are not, and mean something only beside others of the same number. A proof does without.
+pub type InStep = Option<u64>;
 
 /// Who answers for packets.
 pub trait Survey: Sync {

@@ -103,6 +103,8 @@ pub struct Trace {
     pub unknown: Vec<Unknown>,
     /// Whether there were more rules, or more ways through them, than are followed: what was left then passed the rest.
     pub cut: bool,
+    /// Counters run in step here, and what they do together could not be told: shares take them for independent.
+    pub loose: bool,
 }
 
 impl Trace {
@@ -122,7 +124,8 @@ impl Trace {
 
 /// Rules that can be walked: what a target's reader makes of its text.
 pub trait Walk {
-    /// The distribution over what happens to one new connection, in the long run.
+    /// The distribution over what happens to one new connection, in the long run: of rules that only connections like
+    /// it pass, from when they were loaded.
     ///
     /// Matches that keep state are those of a client not yet remembered and under its limits. `steps` asks for the
     /// list of the rules that were tested.

@@ -77,6 +77,8 @@ mod smoke;
 mod source_nat;
 #[path = "kernel/stats.rs"]
 mod stats;
+#[path = "kernel/steps.rs"]
+mod steps;
 #[path = "kernel/sticky.rs"]
 mod sticky;
 #[path = "kernel/sys.rs"]

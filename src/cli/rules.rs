@@ -80,7 +80,7 @@ pub fn file<T>(
             Ok(walk(&iptables::Evaluator::new(&dump, family), target, notes))
         }
         Target::Nft | Target::NftJson => read(&text, target, family, |rules| walk(rules, target, Vec::new()))
-            .map_err(|errors| unreadable(path, errors)),
+            .map_err(|errors| foreign(path, target, errors)),
     }
 }
 
@@ -125,7 +125,7 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
             Ok((families.collect(), target))
         }
         Target::Nft | Target::NftJson => {
-            let dump = read_nft(&text, target).map_err(|errors| unreadable(path, errors))?;
+            let dump = read_nft(&text, target).map_err(|errors| foreign(path, target, errors))?;
             let translating = dump.without_filters();
             let all = translating.is_some().then(|| nft::Evaluator::new(&dump).hasty());
             let translating = translating.as_ref().unwrap_or(&dump);
@@ -178,7 +178,7 @@ fn load(path: &Path) -> Result<(String, Target), Failure> {
     }
     let target = kind(&text).ok_or_else(|| {
         cannot(
-            "neither an iptables-save dump (`*nat` … `COMMIT`), nor `nft -j list ruleset`, nor an nft script"
+            "neither an iptables-save dump (`*nat` … `COMMIT`), nor `nft -j list ruleset`, nor an nft script that lbc wrote"
                 .to_owned(),
         )
     })?;
@@ -191,6 +191,17 @@ fn unreadable(path: &Path, errors: Vec<String>) -> Failure {
     let name = path.display();
     let message = |error: String| format!("{name}:{}", cut(&error));
     Failure { messages: errors.into_iter().take(SHOWN).map(message).collect() }
+}
+
+/// The first errors of a file; of scripts only our own can be read.
+fn foreign(path: &Path, target: Target, errors: Vec<String>) -> Failure {
+    let mut failure = unreadable(path, errors);
+    if target == Target::Nft {
+        let hint =
+            "of nft scripts only those are read that lbc wrote: load it, and give what `nft -j list ruleset` prints";
+        failure.messages.push(hint.to_owned());
+    }
+    failure
 }
 
 /// What a line holds may be as long as the file.

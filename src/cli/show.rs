@@ -285,6 +285,10 @@ pub fn table(look: &Look, rows: &[Row]) -> String {
     text
 }
 
+/// What is said of shares under [`Trace::loose`].
+pub const LOOSE: &str =
+    "counters run in step here, and what they do together could not be told: the shares take them for independent";
+
 /// The new connections whose outcomes [`first_connections`] lists.
 const SEQUENCE: usize = 16;
 

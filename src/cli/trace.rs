@@ -16,8 +16,8 @@ use super::input::Input;
 use super::render::{Stream, printable, report};
 use super::rules::{self, Target};
 use super::show::{
-    Ink, JsonOutcome, JsonUnknown, Look, Row, action_text, exact, first_connections, foreign_rows, own_rows, percent,
-    print_json, table, unknown_text, wants_json,
+    Ink, JsonOutcome, JsonUnknown, LOOSE, Look, Row, action_text, exact, first_connections, foreign_rows, own_rows,
+    percent, print_json, table, unknown_text, wants_json,
 };
 use super::subject::Subject;
 use super::{Exit, Failure, Global};
@@ -115,6 +115,9 @@ struct Json<'a> {
     packet: JsonPacket<'a>,
     target: &'static str,
     outcomes: Vec<JsonOutcome>,
+    /// Counters in step decide, and all shares take them for independent of each other, because more could not be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    counters_taken_for_independent: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<&'a [String]>,
     steps: Vec<JsonStep<'a>>,
@@ -199,6 +202,7 @@ fn json<'a>(packet: &'a Packet, target: Target, shown: &'a Shown) -> Json<'a> {
         },
         target: target.name(),
         outcomes: rows.iter().map(Row::json).collect(),
+        counters_taken_for_independent: walked.loose,
         sequence: sequence.as_deref(),
         steps: walked.steps.iter().map(step).collect(),
         unknown: walked.unknown.iter().map(JsonUnknown::of).collect(),
@@ -230,6 +234,9 @@ fn people(look: &Look, packet: &Packet, target: Target, shown: &Shown) -> Result
     }
     text.push_str("\noutcome\n");
     text.push_str(&table(look, rows));
+    if walked.loose {
+        text.push_str(&format!("  {}\n", look.ink(Ink::Bad, LOOSE)));
+    }
     if rows.iter().any(|row| row.share != row.real) {
         text.push_str("\nwhat the rules give, exactly\n");
         for row in rows {

@@ -210,10 +210,9 @@ impl<'s> Sweep<'s> {
     /// Whether an address is where anything of a row goes.
     fn names(&self, row: &Row, own: IpAddr) -> bool {
         let profiles = row.iter().map(|cell| &self.profiles.list[cell.profile as usize]);
-        profiles.flatten().flatten().any(|(_, fate)| match &self.fates.list[*fate as usize] {
-            Fate::Shares(shares) => shares.iter().any(|(goal, _)| matches!(goal, Goal::To(Some(to), _) if *to == own)),
-            Fate::Hashed(_) | Fate::Untold => false,
-        })
+        let goes = |(goal, _): &(Goal, Share)| matches!(goal, Goal::To(Some(to), _) if *to == own);
+        let fates = profiles.flatten().flatten().map(|(_, fate)| &self.fates.list[*fate as usize]);
+        fates.filter_map(Fate::shares).flatten().any(goes)
     }
 
     /// The row of a destination, and the next destination that may have another one.
@@ -294,11 +293,7 @@ impl<'s> Sweep<'s> {
                     }
                 }
                 match stretches.last_mut() {
-                    Some((before, own))
-                        if (&own.actions, own.hashed, own.cut) == (&answer.actions, answer.hashed, answer.cut) =>
-                    {
-                        *before = end;
-                    }
+                    Some((before, own)) if is_alike(own, &answer) => *before = end,
                     Some(_) | None => stretches.push((end, answer)),
                 }
                 at = next;
@@ -344,10 +339,11 @@ impl<'s> Sweep<'s> {
                 let shares = shares.map(|(nth, (action, share))| {
                     (goal(packet, action, &of(nth), keeps(action, share)), share.clone())
                 });
-                let fate = match answer.hashed {
+                let fate = match (answer.hashed, answer.in_step) {
                     _ if answer.cut => Fate::Untold,
-                    Some(asker) => Fate::Hashed(asker),
-                    None => Fate::Shares(shares.collect()),
+                    (Some(asker), _) => Fate::Hashed(asker),
+                    (None, Some(way)) => Fate::InStep(way, shares.collect()),
+                    (None, None) => Fate::Shares(shares.collect()),
                 };
                 let fate = self.fates.add(fate);
                 match own.last_mut() {
@@ -362,6 +358,12 @@ impl<'s> Sweep<'s> {
         }
         self.profiles.add(profile)
     }
+}
+
+/// Whether two answers say the same.
+fn is_alike(one: &Answer, other: &Answer) -> bool {
+    let of = |answer: &Answer| (answer.hashed, answer.in_step, answer.cut);
+    one.actions == other.actions && of(one) == of(other)
 }
 
 /// Some numbers of a range, as if drawn, so that no hash falls in step with them.

@@ -170,7 +170,7 @@ fn too_many_rules_are_told_and_not_waited_for() {
 }
 
 /// What the listeners say of a packet, where they say it for every port; `own` where it is for an address of this machine that no rule names.
-fn said(found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)>> {
+fn said(rules: &Evaluator<'_>, found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)>> {
     let at = crate::address::number(packet.destination);
     let is_in = |list: &[Place]| {
         list.iter().any(|place| match place {
@@ -202,6 +202,16 @@ fn said(found: &Found, packet: &Packet, own: bool) -> Option<Vec<(Action, Share)
                 return None;
             }
             shares.iter().map(|(goal, share)| (goal.action(packet), share.clone())).collect()
+        }
+        Some(Fate::InStep(_, shares)) => {
+            // What one of its packets gets is for all of them.
+            let fixed = |goal: &Goal| match goal {
+                Goal::To(address, port) => address.is_some() && matches!(port, ToPort::Fixed(_)),
+                Goal::Here(port) => matches!(port, ToPort::Fixed(_)),
+                Goal::Pass | Goal::Drop | Goal::Reject => true,
+            };
+            let case = case.filter(|_| shares.iter().all(|(goal, _)| fixed(goal)))?;
+            rules.walk(&case.packet, &case.machine, false).actions()
         }
         Some(Fate::Hashed(_)) => panic!("no rule of these hashes"),
         Some(Fate::Untold) => panic!("few rules"),
@@ -279,7 +289,7 @@ proptest! {
                             };
                             let machine = Machine { local: if is_own { vec![packet.destination.into()] } else { Vec::new() } };
                             let done = rules.walk(&packet, &machine, false).actions();
-if let Some(said) = said(&found, &packet, is_own) {
+                            if let Some(said) = said(rules, &found, &packet, is_own) {
                                 prop_assert_eq!(said, done, "{} {}\n{}\n{:#?}", packet, is_own, text, found);
                             }
                         }

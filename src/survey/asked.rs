@@ -8,7 +8,7 @@ use crate::address::number;
 use crate::trace::Packet;
 
 /// Which end of the connection a test looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Source,
     Destination,

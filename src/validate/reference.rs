@@ -230,7 +230,16 @@ impl Survey for Reference<'_> {
             }
             if let Some(actions) = meaning::of_service(service, connection, self.hash6) {
                 let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                return Answer { actions, horizon, facets, hashed, cost, cut: false, unknown: Vec::new() };
+                return Answer {
+                    actions,
+                    horizon,
+                    facets,
+                    hashed,
+                    in_step: None,
+                    cost,
+                    cut: false,
+                    unknown: Vec::new(),
+                };
             }
         }
         Answer {
@@ -238,6 +247,7 @@ impl Survey for Reference<'_> {
             horizon,
             facets,
             hashed: None,
+            in_step: None,
             cost,
             cut: false,
             unknown: Vec::new(),

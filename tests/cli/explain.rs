@@ -181,13 +181,13 @@ fn rules_of_nft_with_unknown_parts_and_timeouts() {
         "policy": "accept"}}"#;
     let dropped = r#"{"rule": {"family": "ip", "table": "t", "chain": "p", "expr": [{"match": {"op": "==", "left":
         {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@bad"}}, {"drop": null}]}}"#;
-    let flags = r#"{"rule": {"family": "ip", "table": "t", "chain": "p", "expr": [{"match": {"op": "==", "left": {"&": [
-        {"payload": {"protocol": "tcp", "field": "flags"}}, ["syn", "ack"]]}, "right": "syn"}}, {"drop": null}]}}"#;
+    let window = r#"{"rule": {"family": "ip", "table": "t", "chain": "p", "expr": [{"match": {"op": "==", "left": {"&": [
+        {"payload": {"protocol": "tcp", "field": "window"}}, 255]}, "right": 5}}, {"drop": null}]}}"#;
     let table = r#"{"table": {"family": "ip", "name": "t"}}"#;
-    let text = format!("{{\"nftables\": [{table}, {set}, {chain}, {dropped}, {flags}]}}");
+    let text = format!("{{\"nftables\": [{table}, {set}, {chain}, {dropped}, {window}]}}");
     let test = dump(&text);
     let text = test.run(RULES).clean().to_owned();
-    assert!(text.contains("not known to lbc") && text.contains("flags"), "{text}");
+    assert!(text.contains("not known to lbc") && text.contains("window"), "{text}");
     let packet = "tcp 198.51.100.7 -> 203.0.113.1:80 in eth0";
     let text = test.run_args(["trace", "--rules", "dump.rules", packet]).clean().to_owned();
     assert!(text.contains("drop") && text.contains("100 %"), "{text}");
@@ -258,4 +258,52 @@ fn rules_of_others_stand_alone() {
     test.run("trace --rules dump.rules --set a=1 tcp,203.0.113.1:80").fails(2, "cannot be used with");
     test.run("explain").fails(2, "required");
     test.run("explain --rules web.lb").fails(2, "neither an iptables-save dump");
+}
+
+const IN_STEP: &str = "\
+*mangle
+-A PREROUTING -p tcp -m conntrack --ctstate NEW -m statistic --mode nth --every 2 --packet 0 -j MARK --set-mark 1
+COMMIT
+*nat
+-A PREROUTING -p tcp --dport 80 -m statistic --mode nth --every 2 --packet 1 -m mark --mark 1 -j DNAT --to-destination 10.9.1.11
+-A PREROUTING -p tcp --dport 80 -m mark --mark 1 -j DNAT --to-destination 10.9.1.12
+-A PREROUTING -p tcp --dport 81 -m statistic --mode nth --every 65537 --packet 0 -m mark --mark 1 -j DNAT --to-destination 10.9.1.13
+COMMIT
+";
+
+#[test]
+fn shares_of_counters_in_step_are_right_or_said_to_be_loose() {
+    let test = dump(IN_STEP).snapshot("explain-in-step", RULES);
+    assert!(!test.clean().contains("10.9.1.11"), "the first rule never sees a mark");
+    let packet = |port: u16| format!("tcp 198.51.100.7 -> 203.0.113.10:{port}");
+    let trace = |port, format: &str| {
+        let (packet, format) = (packet(port), format!("--output-format={format}"));
+        dump(IN_STEP).run_args(["trace", "--rules", "dump.rules", &packet, &format]).clean().to_owned()
+    };
+    assert!(trace(81, "full").contains("the shares take them for independent"));
+    for (port, loose) in [(80, serde_json::Value::Null), (81, serde_json::Value::Bool(true))] {
+        let json: serde_json::Value = serde_json::from_str(&trace(port, "json")).expect("JSON");
+        assert_eq!(json["counters_taken_for_independent"], loose);
+    }
+    let json = dump(IN_STEP).run(&format!("{RULES} --service 203.0.113.10:81 --output-format json")).clean().to_owned();
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["listeners"][0]["cases"][0]["counters_taken_for_independent"], true);
+}
+
+#[test]
+fn values_that_iptables_would_refuse_and_scripts_of_others_are_named() {
+    let rule = |test: &str| {
+        format!("*nat\n-A PREROUTING -p tcp -m statistic --mode {test} -j DNAT --to-destination 10.9.1.11\nCOMMIT\n")
+    };
+    for (test, named) in [("random --probability 1.5", "--probability 1.5"), ("nth --every 0 --packet 0", "--every 0")]
+    {
+        let text = dump(&rule(test)).run(RULES).clean().to_owned();
+        assert!(text.contains(&format!("\n  {named}  in  -A")), "{text}");
+        assert!(!text.contains("\n  --mode"), "{text}");
+    }
+    let native = "table ip nat {\n\tchain pre {\n\t\ttype nat hook prerouting priority dstnat;\n\t}\n}\n";
+    dump(native).run(RULES).fails(2, "nft -j list ruleset");
+    dump(native)
+        .run_args(["trace", "--rules", "dump.rules", "tcp 1.2.3.4 -> 1.2.3.5:80"])
+        .fails(2, "nft -j list ruleset");
 }

@@ -264,11 +264,13 @@ pub enum Match<'t> {
     ReplyPort { not: bool, side: Side, ports: Ports },
     /// `-m mark`, `-m connmark`: the mark (of the connection) under the mask is the value
     Mark { not: bool, connection: bool, value: u32, mask: u32 },
-    /// A match that asks what the machine remembers (`recent`, `limit`, `hashlimit`, `connlimit`), and its answer for
-    /// a client that is not remembered and under every limit
+    /// A match that asks what the machine remembers (`limit`, `hashlimit`, `connlimit`), and its answer for a client
+    /// that is under every limit
     Remembered(bool),
     /// As [`Match::Remembered`], in a form of our own: a rate, a count, the rate of the log, or a set of known clients
     Stateful(Box<super::model::Match>),
+    /// `-m recent`
+    Recent { not: bool, ask: Box<Recent<'t>> },
     /// `-m cluster`: bit `n` of `nodes` is node `n + 1`
     Cluster { not: bool, total: u32, nodes: u32, seed: u32 },
     /// `-m bpf --bytecode`
@@ -277,6 +279,36 @@ pub enum Match<'t> {
     Range { not: bool, side: Side, first: IpAddr, last: IpAddr },
     /// Anything else, as written
     Unknown(&'t str),
+}
+
+/// What `-m recent` asks of a list of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent<'t> {
+    pub verb: RecentVerb,
+    pub list: Cow<'t, str>,
+    pub side: Side,
+    /// `--seconds`: how long ago that may be at most
+    pub seconds: Option<u32>,
+    /// `--reap`: what is older leaves the list
+    pub reap: bool,
+    /// `--hitcount`: so many packets are in the list; 0 where it does not matter
+    pub hits: u32,
+    /// `--rttl`: they had this packet's TTL
+    pub ttl: bool,
+    /// `--mask`
+    pub mask: Option<IpAddr>,
+    /// Whether any rule asks the list under a mask with holes or bits left out: then another address may be the same.
+    pub masked: bool,
+}
+
+/// What is done with the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecentVerb {
+    Set,
+    /// `--rcheck`
+    Check,
+    Update,
+    Remove,
 }
 
 /// A set of address types, as `-m addrtype` names them.
@@ -348,10 +380,10 @@ pub enum Target<'t> {
         packet: u32,
         connection: u32,
     },
-    /// `-j HMARK` over addresses alone
+    /// `-j HMARK` over addresses alone: of each the mask, under which it is hashed; a mask of no bits leaves it out
     Hmark {
-        source: bool,
-        destination: bool,
+        source: Prefix,
+        destination: Prefix,
         modulus: u32,
         offset: u32,
         seed: u32,
@@ -360,4 +392,29 @@ pub enum Target<'t> {
     NoTrack,
     /// Anything else, as written: the packet goes on behind the rule, and the trace says so.
     Unknown(&'t str),
+}
+
+/// The length of a prefix, at most that of an address of either family: more bits than it has are all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix(u8);
+
+impl Prefix {
+    pub const NONE: Prefix = Prefix(0);
+    pub const ALL: Prefix = Prefix(128);
+
+    /// `None` for more bits than an IPv6 address has.
+    pub fn new(length: u8) -> Option<Prefix> {
+        (length <= 128).then_some(Prefix(length))
+    }
+
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// What is left of an address.
+    pub fn of(self, address: IpAddr) -> IpAddr {
+        let whole = ipnet::IpNet::from(address);
+        let net = ipnet::IpNet::new(address, self.0.min(whole.max_prefix_len()));
+        net.map_or(address, |net| net.network())
+    }
 }

@@ -20,11 +20,11 @@ mod value;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use crate::ir::Family;
 
-use super::dump::{Chain, ChainId, Dump, Policy, Rule, Table, TableName, Target};
+use super::dump::{Chain, ChainId, Dump, Match, Policy, Recent, Rule, Table, TableName, Target};
 use super::restore::Families;
 use plain::Plain;
 use rule::{ChainName, Draft};
@@ -158,6 +158,8 @@ struct Reader<'t> {
     number: u32,
     multiplied: usize,
     moved: usize,
+    /// Whether any rule asks a list of `recent`.
+    lists: bool,
     errors: Vec<ReadError>,
 }
 
@@ -172,6 +174,7 @@ impl<'t> Reader<'t> {
             number: 0,
             multiplied: 0,
             moved: 0,
+            lists: false,
             errors: Vec::new(),
         }
     }
@@ -343,6 +346,7 @@ impl<'t> Reader<'t> {
     /// Adds a rule for each pair of its addresses, at the end or at a place from 1.
     fn add(&mut self, chain: u32, place: Option<usize>, draft: Draft<'t>) -> Result<(), String> {
         let Draft { mut rule, sources, destinations, chain: aim } = draft;
+        self.lists |= rule.matches.iter().any(|one| matches!(one, Match::Recent { .. }));
         let count = sources.len().max(1).saturating_mul(destinations.len().max(1));
         self.multiplied = self.multiplied.saturating_add(count - 1);
         if self.multiplied > MAX_MULTIPLIED {
@@ -408,8 +412,26 @@ impl<'t> Reader<'t> {
             }
             sections.push(Section { line, header, table });
         }
+        if self.lists {
+            mask_lists(&mut sections);
+        }
         if self.errors.is_empty() { Ok(sections) } else { Err(self.errors) }
     }
+}
+
+/// A list of `recent` has one mask, that of the rule which was loaded first: it counts for all that ask the list. (Where a
+/// second section holds, its rules are loaded before those of the first are gone.)
+fn mask_lists(sections: &mut [Section<'_>]) {
+    let mut asks: Vec<&mut Recent<'_>> = Vec::new();
+    let chains = sections.iter_mut().flat_map(|section| &mut section.table.chains);
+    for rule in chains.flat_map(|chain| &mut chain.rules) {
+        asks.extend(rule.matches.iter_mut().filter_map(|one| match one {
+            Match::Recent { ask, .. } => Some(&mut **ask),
+            _ => None,
+        }));
+    }
+    let masked: HashSet<String> = asks.iter().filter(|ask| ask.masked).map(|ask| ask.list.to_string()).collect();
+    asks.into_iter().for_each(|ask| ask.masked = masked.contains(&*ask.list));
 }
 
 impl<'t> GrowingTable<'t> {

@@ -11,10 +11,10 @@ use crate::ir::options::LogPrefix;
 use crate::survey::Side;
 use crate::target::split::Probability;
 
-use super::dump::{self, AddressTypes, Dump, RuleProtocol, States};
+use super::dump::{self, AddressTypes, Dump, RecentVerb, RuleProtocol, States};
 use super::model::{
     Chain, ChainId, ChainName, ClusterMask, Comment, CommentId, DestinationType, DnatPort, HookJump, Interface, Match,
-    Matches, Negatable, Rule, Ruleset, Table, TableName, Target, Translated,
+    Matches, Negatable, Recent, Rule, Ruleset, Table, TableName, Target, Translated,
 };
 
 /// Rebuilds the rules. The error is the first rule that we would not have written.
@@ -160,6 +160,7 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
                 Match::Translated(Box::new(translated(&mut list)?))
             }
             dump::Match::Stateful(own) => (**own).clone(),
+            dump::Match::Recent { not: false, ask } => Match::Recent(Box::new(recent(ask)?)),
             // What we never write.
             dump::Match::Port { .. }
             | dump::Match::Multiport { .. }
@@ -177,6 +178,7 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
             | dump::Match::ReplyPort { .. }
             | dump::Match::Mark { .. }
             | dump::Match::Remembered(_)
+            | dump::Match::Recent { .. }
             | dump::Match::Cluster { .. }
             | dump::Match::Range { .. }
             | dump::Match::Unknown(_) => return None,
@@ -211,6 +213,21 @@ fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<T
         },
     };
     Some(Translated { destination, port: range(*port)?, client, backend })
+}
+
+/// A list of whole addresses: who was seen in so many seconds, or is from now on.
+fn recent(ask: &dump::Recent<'_>) -> Option<Recent> {
+    let dump::Recent { verb, list, side: Side::Source, seconds, reap, hits: 0, ttl: false, mask, masked: false } = ask
+    else {
+        return None;
+    };
+    match (verb, seconds, reap) {
+        (RecentVerb::Check, Some(1..), true) | (RecentVerb::Set, None, false) => {}
+        (RecentVerb::Check | RecentVerb::Set | RecentVerb::Update | RecentVerb::Remove, ..) => return None,
+    }
+    // A mask that leaves anything out is known to.
+    let family = Family::of((*mask)?);
+    Some(Recent { seconds: *seconds, name: list.to_string(), family })
 }
 
 fn range(ports: dump::Ports) -> Option<PortRange> {

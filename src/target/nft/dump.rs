@@ -322,6 +322,8 @@ pub enum Operator {
     GreaterOrEqual,
     /// One of the bits is set.
     In,
+    /// None of the bits is set.
+    NotIn,
 }
 
 /// The right side of a match.
@@ -411,6 +413,7 @@ pub enum Field {
     OriginalDestination(Family),
     OriginalSourcePort,
     OriginalPort,
+    TcpFlags,
 }
 
 impl Field {
@@ -428,6 +431,7 @@ impl Field {
             Field::State => Kind::State,
             Field::Direction => Kind::Direction,
             Field::Status => Kind::Status,
+            Field::TcpFlags => Kind::TcpFlags,
         }
     }
 }

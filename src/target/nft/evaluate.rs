@@ -1,9 +1,11 @@
 //! What expressions of a rule are for one connection: exact, with shares where a number is drawn.
 
+use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
 use foldhash::HashMap;
+use foldhash::fast::FixedState;
 use smallvec::{SmallVec, smallvec};
 
 use crate::address::number;
@@ -13,8 +15,10 @@ use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
 use crate::survey::Side;
 use crate::trace::{Machine, Packet, Source};
+use crate::turns::{Turns, Visits};
 
 use super::dump::{Bits, Data, Elements, Expr, Field, Table, Value};
+use super::kind::SYN;
 use super::index::Index;
 use super::lookup::Hit;
 use super::portion::Portion;
@@ -42,6 +46,8 @@ pub struct State<'a> {
     pub comment: Option<&'a str>,
     /// What rules of this walk have put into dynamic sets.
     pub learned: Vec<Learned<'a>>,
+    /// Where counters stand; `None` where each may be at any place, whatever the others are at.
+    pub turns: Option<Rc<Turns>>,
 }
 
 /// An element that a rule has put into a dynamic set.
@@ -97,22 +103,18 @@ pub enum Got<'a> {
 /// All that an expression may be.
 pub type Gots<'a> = SmallVec<[(Portion, Got<'a>); 1]>;
 
-/// The counters of `numgen inc`, by table, chain, rule and place in the rule.
-pub type Counters = HashMap<(usize, usize, usize, u32), u32>;
-
 /// What it costs and changes to evaluate.
 pub struct Meter {
     /// What may still be done: one for each element looked at and each way followed.
     pub budget: u64,
-    /// The counters, where a sequence is followed.
-    pub counters: Option<Counters>,
-    /// The rule that is evaluated, and how many numbers it has drawn.
+    /// Those of the connection that is evaluated, as [`State::turns`]: its counters go on.
+    pub turns: Option<Rc<Turns>>,
+    /// The counters that were asked while each may be at any place, where anyone wants to know.
+    pub visits: Option<Visits>,
+    /// A number for all that rules did so far; kept beside `visits`.
+    pub way: u64,
+    /// The rule that is evaluated.
     pub at: (usize, usize, usize),
-    pub nth: u32,
-    /// A random number has divided the connections.
-    pub divided: bool,
-    /// A counter was asked for a part of the connections only: there is no one sequence.
-    pub unclear: bool,
 }
 
 impl Meter {
@@ -120,6 +122,13 @@ impl Meter {
     pub fn pay(&mut self, price: u64) -> bool {
         self.budget = self.budget.saturating_sub(price);
         self.budget > 0
+    }
+
+    /// Notes something that tells this way through the rules from others.
+    pub fn note(&mut self, what: impl Hash) {
+        if self.visits.is_some() {
+            self.way = FixedState::default().hash_one((self.way, what));
+        }
     }
 
     /// A number for the rule that is evaluated.
@@ -183,7 +192,10 @@ impl<'a> Scene<'a> {
                 }
                 Got::Parts(parts)
             }
-            Expr::Numgen { random, modulus, offset } => Got::Parts(smallvec![draw(*random, *modulus, *offset, meter)]),
+            Expr::Numgen { random, modulus, offset } => {
+                let counter = (!random).then(|| std::ptr::from_ref(expr).addr());
+                Got::Parts(smallvec![draw(counter, *modulus, *offset, meter)])
+            }
             Expr::Jhash { of, modulus, seed: Some(seed), offset } => match self.simple(of, state, meter) {
                 Got::Parts(parts) => match &parts[..] {
                     [part @ Part::Known(Atom::Address(address), origin)] => {
@@ -267,6 +279,7 @@ impl<'a> Scene<'a> {
                 let origin = if state.new_port { Origin::Fixed } else { Origin::Port };
                 of_protocol(wanted, known(Atom::Number(state.port.into()), origin))
             }
+            Field::TcpFlags => of_protocol(Some(Protocol::Tcp), number(SYN)),
             Field::OriginalPort => known(Atom::Number(packet.port.into()), Origin::Port),
             Field::DestinationType => number(match state.destination {
                 None => LOCAL,
@@ -370,23 +383,20 @@ fn constant(list: &[Value]) -> Got<'_> {
     Got::Parts(parts)
 }
 
-fn draw(random: bool, modulus: u32, offset: u32, meter: &mut Meter) -> Part<'static> {
-    let place = (meter.at.0, meter.at.1, meter.at.2, meter.nth);
-    meter.nth += 1;
+/// A number that is drawn, or that a counter gives.
+fn draw(counter: Option<usize>, modulus: u32, offset: u32, meter: &mut Meter) -> Part<'static> {
     if modulus == 1 {
         return Part::Known(Atom::Number(offset), Origin::Fixed);
     }
-    let divided = meter.divided;
-    match &mut meter.counters {
-        Some(counters) if !random => {
-            meter.unclear |= divided;
-            let counter = counters.entry(place).or_default();
-            let number = *counter;
-            *counter = (number + 1) % modulus;
-            Part::Known(Atom::Number(offset.wrapping_add(number)), Origin::Fixed)
-        }
-        Some(_) | None => Part::Drawn { first: offset, count: modulus },
+    let Some(counter) = counter else { return Part::Drawn { first: offset, count: modulus } };
+    if let Some(turns) = &mut meter.turns {
+        let number = Rc::make_mut(turns).take(counter, modulus);
+        return Part::Known(Atom::Number(offset.wrapping_add(number)), Origin::Fixed);
     }
+    if let Some(visits) = &mut meter.visits {
+        visits.note(counter);
+    }
+    Part::Drawn { first: offset, count: modulus }
 }
 
 fn combine<'a>(bits: Bits, left: &Atom<'a>, right: &Atom<'a>) -> Option<Got<'a>> {

@@ -18,9 +18,14 @@ pub enum Kind {
     Direction,
     /// Bits.
     Status,
+    /// Bits.
+    TcpFlags,
     Verdict,
     Unknown,
 }
+
+/// The flags of the first packet of a TCP connection.
+pub const SYN: u32 = 0x02;
 
 /// The numbers that have names: include/uapi/linux/{netfilter,in,rtnetlink}.h, nf_conntrack_common.h.
 const WORDS: &[(Kind, &str, u32)] = &[
@@ -62,6 +67,14 @@ const WORDS: &[(Kind, &str, u32)] = &[
     (Kind::Status, "snat", 16),
     (Kind::Status, "dnat", 32),
     (Kind::Status, "dying", 512),
+    (Kind::TcpFlags, "fin", 0x01),
+    (Kind::TcpFlags, "syn", SYN),
+    (Kind::TcpFlags, "rst", 0x04),
+    (Kind::TcpFlags, "psh", 0x08),
+    (Kind::TcpFlags, "ack", 0x10),
+    (Kind::TcpFlags, "urg", 0x20),
+    (Kind::TcpFlags, "ecn", 0x40),
+    (Kind::TcpFlags, "cwr", 0x80),
 ];
 
 impl Kind {
@@ -76,7 +89,7 @@ impl Kind {
     }
 
     pub fn is_bits(self) -> bool {
-        matches!(self, Kind::State | Kind::Status)
+        matches!(self, Kind::State | Kind::Status | Kind::TcpFlags)
     }
 
     /// By nft's name for a type of data.
@@ -92,6 +105,7 @@ impl Kind {
             "ct_state" => Kind::State,
             "ct_dir" => Kind::Direction,
             "ct_status" => Kind::Status,
+            "tcp_flag" => Kind::TcpFlags,
             "verdict" => Kind::Verdict,
             _ => Kind::Unknown,
         }
@@ -112,7 +126,13 @@ impl Kind {
             Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
             // Their numbers have no names.
             Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
-            Kind::Family | Kind::Protocol | Kind::AddressType | Kind::State | Kind::Direction | Kind::Status => {
+            Kind::Family
+            | Kind::Protocol
+            | Kind::AddressType
+            | Kind::State
+            | Kind::Direction
+            | Kind::Status
+            | Kind::TcpFlags => {
                 match self.number(word).or_else(|| number(word)) {
                     Some(number) => Value::Number(number),
                     None => other(),

@@ -83,7 +83,7 @@ impl<'a> Scene<'a> {
             return give(Portion::ONE, Some(Err(TOO_MANY.into())));
         }
         if let [Part::Drawn { first, count }] = *key
-            && let Some(left) = deal(first, count, list, meter, &mut give)
+            && let Some(left) = deal(first, count, list, &mut give)
         {
             if !left.is_zero() {
                 give(left, None);
@@ -107,7 +107,8 @@ impl<'a> Scene<'a> {
                     give(share, Some(Ok(Hit::Element(element))));
                 }
                 Ok(Weight::Part(share)) => {
-                    meter.divided = true;
+                    // Which of the numbers drawn it holds is said by the element alone.
+                    meter.note(std::ptr::from_ref(element).addr());
                     // The kernel refuses elements that overlap; what was read may have them.
                     let share = share.min(&left);
                     left = left.minus(&share);
@@ -131,7 +132,6 @@ fn deal<'a>(
     first: u32,
     count: u32,
     list: &'a [Element],
-    meter: &mut Meter,
     give: &mut impl FnMut(Portion, Option<Result<Hit<'_, 'a>, Blame>>),
 ) -> Option<Portion> {
     let span = |element: &Element| match element.key[..] {
@@ -154,7 +154,6 @@ fn deal<'a>(
         let held = (u64::from(to) + 1).min(end).saturating_sub(u64::from(from).max(begin));
         if held > 0 {
             left -= held;
-            meter.divided |= held < u64::from(count);
             give(Portion::new(held, count.into()), Some(Ok(Hit::Element(element))));
         }
     }

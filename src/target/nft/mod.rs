@@ -9,6 +9,7 @@
 pub mod dump;
 mod evaluate;
 mod index;
+mod joint;
 mod json;
 mod kind;
 mod limits;
@@ -35,6 +36,7 @@ mod text;
 mod tokens;
 mod value;
 mod walk;
+mod walker;
 mod words;
 
 use std::io;

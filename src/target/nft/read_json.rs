@@ -346,13 +346,22 @@ pub fn value(json: &Json, kind: Kind) -> Value {
             Kind::Unknown => word.parse().map_or_else(|_| Value::Other(word.as_str().into()), Value::Address),
             kind => kind.value(word),
         },
-        Json::Array(flags) if kind.is_bits() => {
-            let bits = flags.iter().map(|flag| flag.as_str().and_then(|word| kind.number(word)));
-            bits.sum::<Option<u32>>().map_or_else(other, Value::Number)
-        }
-        Json::Object(object) => ranged(object, kind).unwrap_or_else(other),
+        Json::Array(flags) if kind.is_bits() => flagged(flags, kind).map_or_else(other, Value::Number),
+        Json::Object(object) => match object.get("|").and_then(Json::as_array).filter(|_| kind.is_bits()) {
+            Some(flags) => flagged(flags, kind).map_or_else(other, Value::Number),
+            None => ranged(object, kind).unwrap_or_else(other),
+        },
         Json::Array(_) | Json::Null | Json::Bool(_) => other(),
     }
+}
+
+/// Flags, one or the other of which is a list of flags again.
+fn flagged(flags: &[Json], kind: Kind) -> Option<u32> {
+    let mut bits = flags.iter().map(|flag| match value(flag, kind) {
+        Value::Number(bits) => Some(bits),
+        _ => None,
+    });
+    bits.try_fold(0, |all, bits| Some(all | bits?))
 }
 
 fn ranged(object: &Map<String, Json>, kind: Kind) -> Option<Value> {

@@ -58,6 +58,7 @@ fn matching(json: &Json) -> Option<Statement> {
         "<=" => Operator::LessOrEqual,
         ">=" => Operator::GreaterOrEqual,
         "in" => Operator::In,
+        "!" => Operator::NotIn,
         _ => return None,
     };
     let left = expression(json.get("left")?, Kind::Unknown);
@@ -66,7 +67,7 @@ fn matching(json: &Json) -> Option<Statement> {
     let right = match (right, only(right)) {
         (Json::String(name), _) if name.starts_with('@') => Operand::Elements(Elements::Named(name[1..].into())),
         (_, Some(("set", set))) => Operand::Elements(anonymous(set, &kinds)),
-        (_, Some(("concat" | "prefix" | "range", _))) => Operand::Values(values(right, &kinds)),
+        (_, Some(("concat" | "prefix" | "range" | "|", _))) => Operand::Values(values(right, &kinds)),
         (Json::Object(_), _) => Operand::Unknown(expression(right, Kind::Unknown).to_string().into()),
         _ => Operand::Values(values(right, &kinds)),
     };
@@ -304,6 +305,7 @@ pub fn payload(protocol: &str, field: &str) -> Option<Field> {
         ("ip" | "ip6", "saddr") => Some(Field::Source(family)),
         ("ip" | "ip6", "daddr") => Some(Field::Destination(family)),
         ("ip", "protocol") | ("ip6", "nexthdr") => Some(Field::NextHeader(family)),
+        ("tcp", "flags") => Some(Field::TcpFlags),
         ("th", "sport") => Some(Field::SourcePort(None)),
         ("th", "dport") => Some(Field::Port(None)),
         (_, "sport") => transport.map(|one| Field::SourcePort(Some(one))),

@@ -467,6 +467,7 @@ fn span(kind: Kind, word: &str) -> Option<Value> {
         | Kind::State
         | Kind::Direction
         | Kind::Status
+        | Kind::TcpFlags
         | Kind::Verdict
         | Kind::Unknown => None,
     }

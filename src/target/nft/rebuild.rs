@@ -114,7 +114,11 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
             let negated = match operator {
                 Operator::Equal | Operator::In => false,
                 Operator::NotEqual => true,
-                Operator::Less | Operator::Greater | Operator::LessOrEqual | Operator::GreaterOrEqual => return None,
+                Operator::Less
+                | Operator::Greater
+                | Operator::LessOrEqual
+                | Operator::GreaterOrEqual
+                | Operator::NotIn => return None,
             };
             Some(Statement::Match { field: field(*from)?, negated, values })
         }
@@ -287,7 +291,8 @@ fn field(field: dump::Field) -> Option<Field> {
         | dump::Field::ConnectionMark
         | dump::Field::SourcePort(_)
         | dump::Field::OriginalSource(_)
-        | dump::Field::OriginalSourcePort => None,
+        | dump::Field::OriginalSourcePort
+        | dump::Field::TcpFlags => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The statements of one rule for one connection.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 use smallvec::{SmallVec, smallvec};
 
@@ -42,6 +43,18 @@ impl<'a> Way<'a> {
         let flow = Flow { state: self.flow.state.clone(), share };
         Way { flow, doubt: self.doubt.clone(), found: self.found }
     }
+}
+
+/// All that an expression may be for a way, whose counters go on with it; behind a match that cannot be told they stay.
+fn evaluate<'a>(scene: &Scene<'a>, expr: &'a Expr, way: &mut Way<'a>, meter: &mut Meter) -> Gots<'a> {
+    let Some(turns) = way.flow.state.turns.clone() else { return scene.evaluate(expr, &way.flow.state, meter) };
+    meter.turns = Some(turns.clone());
+    let gots = scene.evaluate(expr, &way.flow.state, meter);
+    let after = meter.turns.take();
+    if way.doubt.is_none() && after.as_ref().is_some_and(|after| !Rc::ptr_eq(after, &turns)) {
+        way.flow.change().turns = after;
+    }
+    gots
 }
 
 /// What a statement does to a way.
@@ -114,7 +127,7 @@ fn step<'a>(
 ) {
     match statement {
         Statement::Match { left, operator, right } => matching(scene, (left, *operator, right), way, meter, next),
-        Statement::Lookup { key, map } => lookup(scene, (key, map), rule, &way, meter, next),
+        Statement::Lookup { key, map } => lookup(scene, (key, map), rule, way, meter, next),
         Statement::Verdict(verdict) => next.push(decide(way, rule, End::Verdict(verdict))),
         Statement::Nat { nat, family, address, port } => {
             let family = family.or(match scene.table.family {
@@ -126,40 +139,70 @@ fn step<'a>(
             if family.is_some_and(|family| family != Family::of(scene.packet.destination)) {
                 return next.push(end(way, End::No));
             }
-            translate(scene, *nat, (address.as_ref(), port.as_ref()), rule, &way, meter, next);
+            translate(scene, *nat, (address.as_ref(), port.as_ref()), rule, way, meter, next);
         }
         Statement::Reject(_) => next.push(decide(way, rule, End::Reject)),
-        Statement::Mark { field, value } => {
-            for (share, got) in scene.evaluate(value, &way.flow.state, meter) {
-                let mut way = way.part(&share);
-                let mark = match &got {
-                    Got::Parts(parts) => match &parts[..] {
-                        [part @ Part::Known(Atom::Number(number), _)] => {
-                            scene.notes.pin(part);
-                            Some(*number)
-                        }
-                        _ => None,
-                    },
-                    Got::Missing => {
-                        next.push(end(way, End::No));
-                        continue;
-                    }
-                    Got::Unknown(_) => None,
-                };
-                match field {
-                    Field::ConnectionMark => way.flow.change().connection_mark = mark,
-                    _ => way.flow.change().mark = mark,
-                }
-                next.push(Next::On(way));
-            }
-        }
+        Statement::Mark { field, value } => mark(scene, *field, value, way, meter, next),
         Statement::Learn { set, key, data, inner, .. } => {
             learn(scene, (set, key, data.as_ref(), inner), way, meter, next);
         }
         // A client under its limits.
         Statement::Limit { over: true, .. } => next.push(end(way, End::No)),
         Statement::Limit { over: false, .. } | Statement::Quiet(_) => next.push(Next::On(way)),
-        Statement::Unknown(what) => next.push(blame(way, what.clone())),
+        Statement::Unknown(what) => {
+            let mut way = way;
+            if may_mark(what) {
+                let state = way.flow.change();
+                (state.mark, state.connection_mark) = (None, None);
+            }
+            next.push(blame(way, what.clone()));
+        }
+    }
+}
+
+/// Whether what is not understood may set a mark: of native statements every one that does is, a target of iptables is
+/// listed with no more than its name, if that.
+fn may_mark(what: &str) -> bool {
+    let harmless =
+        ["type:match", "name:LOG", "name:NFLOG", "name:TCPMSS", "name:TOS", "name:DSCP", "name:TTL", "name:HL"];
+    what.starts_with("{xt:") && !harmless.iter().any(|one| what.contains(one))
+}
+
+/// Numbers of one draw that a mark is followed with.
+const MAX_MARKS: u32 = 256;
+
+fn mark<'a>(
+    scene: &Scene<'a>,
+    field: Field,
+    value: &'a Expr,
+    mut way: Way<'a>,
+    meter: &mut Meter,
+    next: &mut Nexts<'a>,
+) {
+    for (share, got) in evaluate(scene, value, &mut way, meter) {
+        let mut set = |share: &Portion, mark: Option<u32>| {
+            let mut way = way.part(share);
+            match field {
+                Field::ConnectionMark => way.flow.change().connection_mark = mark,
+                _ => way.flow.change().mark = mark,
+            }
+            next.push(Next::On(way));
+        };
+        match &got {
+            Got::Missing => next.push(end(way.part(&share), End::No)),
+            Got::Unknown(_) => set(&share, None),
+            Got::Parts(parts) => match &parts[..] {
+                [part @ Part::Known(Atom::Number(number), _)] => {
+                    scene.notes.pin(part);
+                    set(&share, Some(*number));
+                }
+                [Part::Drawn { first, count }] if *count <= MAX_MARKS => {
+                    let one = share.times(&Portion::new(1, (*count).into()));
+                    (*first..first.saturating_add(*count)).for_each(|number| set(&one, Some(number)));
+                }
+                _ => set(&share, None),
+            },
+        }
     }
 }
 
@@ -174,11 +217,11 @@ fn decide<'a>(mut way: Way<'a>, rule: &'a Rule, what: End<'a>) -> Next<'a> {
 fn matching<'a>(
     scene: &Scene<'a>,
     (left, operator, right): (&'a Expr, Operator, &'a Operand),
-    way: Way<'a>,
+    mut way: Way<'a>,
     meter: &mut Meter,
     next: &mut Nexts<'a>,
 ) {
-    for (share, got) in scene.evaluate(left, &way.flow.state, meter) {
+    for (share, got) in evaluate(scene, left, &mut way, meter) {
         let way = way.part(&share);
         let parts = match got {
             Got::Parts(parts) => parts,
@@ -195,7 +238,6 @@ fn matching<'a>(
             Ok(Weight::None) => next.push(end(way, End::No)),
             Ok(Weight::All) => next.push(Next::On(way)),
             Ok(Weight::Part(share)) => {
-                meter.divided = true;
                 next.push(end(way.part(&Portion::ONE.minus(&share)), End::No));
                 next.push(Next::On(way.part(&share)));
             }
@@ -216,10 +258,10 @@ fn holds<'a>(
     let equal = match (operator, right) {
         (_, Operand::Unknown(what)) => return Err(what.clone()),
         (Operator::Equal | Operator::NotEqual, Operand::Values(values)) => weigh(parts, values, scene.notes)?,
-        (Operator::Equal | Operator::NotEqual | Operator::In, Operand::Elements(elements)) => {
+        (Operator::Equal | Operator::NotEqual | Operator::In | Operator::NotIn, Operand::Elements(elements)) => {
             within(scene, parts, elements, state, meter)?
         }
-        (Operator::In, Operand::Values(values)) => match (parts, &values[..]) {
+        (Operator::In | Operator::NotIn, Operand::Values(values)) => match (parts, &values[..]) {
             ([part @ Part::Known(Atom::Number(bits), _)], [Value::Number(wanted)]) => {
                 scene.notes.pin(part);
                 Weight::certain(bits & wanted != 0)
@@ -229,7 +271,8 @@ fn holds<'a>(
         (order, Operand::Values(values)) => return compare(parts, order, values, scene.notes),
         (_, Operand::Elements(_)) => return Err("an order among the elements of a set".into()),
     };
-    Ok(if operator == Operator::NotEqual { equal.not() } else { equal })
+    let not = matches!(operator, Operator::NotEqual | Operator::NotIn);
+    Ok(if not { equal.not() } else { equal })
 }
 
 /// The part of a key that is in a set.
@@ -257,11 +300,11 @@ fn lookup<'a>(
     scene: &Scene<'a>,
     (key, map): (&'a Expr, &'a Elements),
     rule: &'a Rule,
-    way: &Way<'a>,
+    mut way: Way<'a>,
     meter: &mut Meter,
     next: &mut Nexts<'a>,
 ) {
-    for (share, got) in scene.evaluate(key, &way.flow.state, meter) {
+    for (share, got) in evaluate(scene, key, &mut way, meter) {
         let way = way.part(&share);
         let parts = match got {
             Got::Parts(parts) => parts,
@@ -300,7 +343,7 @@ fn translate<'a>(
     nat: Nat,
     (address, port): (Option<&'a Expr>, Option<&'a Expr>),
     rule: &'a Rule,
-    way: &Way<'a>,
+    mut way: Way<'a>,
     meter: &mut Meter,
     next: &mut Nexts<'a>,
 ) {
@@ -310,10 +353,18 @@ fn translate<'a>(
         Nat::Dnat | Nat::Redirect => port,
         Nat::Snat | Nat::Masquerade => None,
     };
-    let addresses = address.map_or_else(none, |expr| scene.evaluate(expr, &way.flow.state, meter));
+    let addresses = address.map_or_else(none, |expr| evaluate(scene, expr, &mut way, meter));
     next.reserve(addresses.len());
     for (share, address) in addresses {
-        let ports = port.map_or_else(none, |expr| scene.evaluate(expr, &way.flow.state, meter));
+        let mut own;
+        let (way, ports) = match port {
+            None => (&way, none()),
+            Some(expr) => {
+                own = way.part(&Portion::ONE);
+                let ports = evaluate(scene, expr, &mut own, meter);
+                (&own, ports)
+            }
+        };
         for (part, port) in ports {
             let way = way.part(&if part.is_one() { share.clone() } else { share.times(&part) });
             next.push(match (&address, port) {
@@ -395,12 +446,12 @@ fn learn<'a>(
         (Some((_, got)), true) => got,
         _ => Got::Unknown(set.into()),
     };
-    let key = match single(scene.evaluate(key, &way.flow.state, meter)) {
+    let key = match single(evaluate(scene, key, &mut way, meter)) {
         Got::Parts(parts) => known(&parts),
         Got::Missing => return next.push(end(way, End::No)),
         Got::Unknown(what) => return next.push(blame(way, what)),
     };
-    let data = match data.map(|data| single(scene.evaluate(data, &way.flow.state, meter))) {
+    let data = match data.map(|data| single(evaluate(scene, data, &mut way, meter))) {
         None => Some(SmallVec::new()),
         Some(Got::Parts(parts)) => {
             parts.iter().for_each(|part| scene.notes.pin(part));

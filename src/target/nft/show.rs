@@ -29,7 +29,8 @@ impl Display for Statement {
             Statement::Match { left, operator, right } => {
                 write!(f, "{left}")?;
                 f.write_str(match operator {
-                    Operator::Equal if matches!(left, Expr::Bits(..)) => " == ",
+                    Operator::Equal if matches!(left, Expr::Bits(..) | Expr::Field(Field::TcpFlags)) => " == ",
+                    Operator::NotIn => " ! ",
                     Operator::Equal | Operator::In => " ",
                     Operator::NotEqual => " != ",
                     Operator::Less => " < ",
@@ -194,6 +195,7 @@ impl Display for Field {
             Field::OriginalDestination(family) => write!(f, "ct original {} daddr", ip(family)),
             Field::OriginalSourcePort => f.write_str("ct original proto-src"),
             Field::OriginalPort => f.write_str("ct original proto-dst"),
+            Field::TcpFlags => f.write_str("tcp flags"),
         }
     }
 }

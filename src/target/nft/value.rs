@@ -207,7 +207,7 @@ pub fn compare(parts: &[Part<'_>], order: Operator, values: &[Value], notes: Not
         Operator::Greater if *limit == u32::MAX => return Ok(Weight::None),
         Operator::Greater => (limit + 1, u32::MAX),
         Operator::GreaterOrEqual => (*limit, u32::MAX),
-        Operator::Equal | Operator::NotEqual | Operator::In => (*limit, *limit),
+        Operator::Equal | Operator::NotEqual | Operator::In | Operator::NotIn => (*limit, *limit),
     };
     match part {
         Part::Known(Atom::Number(_), _) | Part::Drawn { .. } => one(part, &Value::Numbers(first, last), notes),

@@ -18,6 +18,8 @@ pub struct Filtered {
     pub unknown: Vec<Unknown>,
     /// Why it cannot be told.
     pub untold: Option<String>,
+    /// As [`Trace::loose`], of what is refused.
+    pub loose: bool,
 }
 
 /// What rules that only filter keep from a translated connection's goal.
@@ -54,10 +56,17 @@ pub fn filtered(case: &Case, translating: &Trace, all: &dyn Rules) -> Filtered {
             found.untold = Some(format!("what filters then do cannot be told: {}", cut_at(&mut answer.unknown)));
             continue;
         }
+        let mut loose = false;
+        if answer.in_step.is_some() {
+            // Its shares are not those of the case.
+            let trace = all.walk(&packet, &case.machine, false);
+            (answer.actions, answer.unknown, loose) = (trace.actions(), trace.unknown, trace.loose);
+        }
         let Some(mut refused) = refused(&answer.actions, translating, &answer.unknown) else {
             passes = true;
             continue;
         };
+        found.loose |= loose;
         found.unknown.extend(answer.unknown);
         match told
             .iter_mut()

@@ -34,6 +34,8 @@ pub struct Fated {
     pub rows: Vec<Row>,
     /// What passes although other connections of the case are translated.
     pub unbalanced: Share,
+    /// Shares take counters for independent that are not.
+    pub loose: bool,
     /// The clients that were counted, where a hash decides.
     pub clients: Option<usize>,
     pub sequence: Option<Vec<String>>,
@@ -123,7 +125,7 @@ impl Fated {
     /// What is known without another look at the rules.
     fn brief(case: &Case) -> Fated {
         let shares = match &case.fate {
-            Fate::Shares(shares) => shares,
+            Fate::Shares(shares) | Fate::InStep(_, shares) => shares,
             Fate::Hashed(_) => return Fated { clients: Some(0), ..Fated::default() },
             Fate::Untold => {
                 return Fated { untold: Some("cannot be told: too many rules".to_owned()), ..Fated::default() };
@@ -139,12 +141,13 @@ impl Fated {
             comment: None,
         };
         let rows: Vec<Row> = shares.iter().map(row).collect();
-        Fated { unbalanced: unbalanced(&rows), rows, ..Fated::default() }
+        let loose = matches!(case.fate, Fate::InStep(..));
+        Fated { unbalanced: unbalanced(&rows), rows, loose, ..Fated::default() }
     }
 
     fn of(case: &Case, searched: &Searched<'_>, clients: usize, note: &mut impl FnMut(&[Unknown])) -> Fated {
         let translating = match case.fate {
-            Fate::Shares(_) => searched.translating.walk(&case.packet, &case.machine, false),
+            Fate::Shares(_) | Fate::InStep(..) => searched.translating.walk(&case.packet, &case.machine, false),
             Fate::Hashed(_) => counted(case, searched.translating, clients),
             Fate::Untold => {
                 let mut trace = searched.translating.walk(&case.packet, &case.machine, false);
@@ -155,7 +158,7 @@ impl Fated {
         };
         note(&translating.unknown);
         let rows = foreign_rows(&translating);
-        let Filtered { refused, unknown, untold } = match (case.fate.translates(), searched.all) {
+        let Filtered { refused, unknown, untold, loose } = match (case.fate.translates(), searched.all) {
             (true, Some(all)) => filtered(case, &translating, all),
             (_, _) => Filtered::default(),
         };
@@ -165,6 +168,7 @@ impl Fated {
         Fated {
             unbalanced: unbalanced(&rows),
             rows,
+            loose: translating.loose || loose,
             clients: hashed.then_some(clients),
             sequence: sequence.filter(|_| !hashed),
             refused,
@@ -199,6 +203,7 @@ fn counted(case: &Case, rules: &dyn Walk, count: usize) -> Trace {
                 None => sum.outcomes.push(Outcome { share, ..outcome }),
             }
         }
+        sum.loose |= trace.loose;
         sum.unknown.extend(trace.unknown.into_iter().filter(|one| !sum.unknown.contains(one)).collect::<Vec<_>>());
     }
     sum.outcomes.sort_unstable();

@@ -46,6 +46,9 @@ struct JsonCase {
     /// One of its packets: the outcomes are those of its port.
     packet: String,
     outcomes: Vec<JsonOutcome>,
+    /// Counters in step decide, and the shares take them for independent of each other, because more could not be told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    counters_taken_for_independent: bool,
     /// The share that passes although others are translated.
     unbalanced: String,
     /// The clients that were counted, where a hash decides.
@@ -95,6 +98,7 @@ fn json_listener(told: &Told, (listener, fated): &(Listener, Vec<Fated>)) -> Jso
         condition: condition(family, &told.arrivals, case),
         packet: case.packet.to_string(),
         outcomes: fated.rows.iter().map(Row::json).collect(),
+        counters_taken_for_independent: fated.loose,
         unbalanced: exact(&fated.unbalanced),
         clients: fated.clients,
         sequence: fated.sequence.clone(),

@@ -5,7 +5,7 @@ use num_traits::Zero;
 use crate::cli::Failure;
 use crate::cli::render::printable;
 use crate::cli::rules::Target;
-use crate::cli::show::{Ink, Look, Row, action_text, percent, table, unknown_text};
+use crate::cli::show::{Ink, LOOSE, Look, Row, action_text, percent, table, unknown_text};
 use crate::ir::Family;
 use crate::listeners::{Arrival, Case, Listener};
 use crate::trace::Source;
@@ -64,6 +64,9 @@ fn one(look: &Look, family: Family, listener: &Listener, case: &Case, fated: &Fa
     if let Some(clients) = fated.clients {
         let counted = if clients > 0 { format!(", counted over {clients} clients") } else { String::new() };
         text.push_str(&format!("  by a hash of the client{counted}\n"));
+    }
+    if fated.loose {
+        text.push_str(&format!("  {}\n", look.ink(Ink::Bad, LOOSE)));
     }
     if !fated.unbalanced.is_zero() {
         let passes = format!("passes unbalanced {}", percent(&fated.unbalanced));

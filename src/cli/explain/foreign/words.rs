@@ -4,7 +4,7 @@ use crate::address::{address, last};
 use crate::dispatch::AddressRange;
 use crate::ir::share::Share;
 use crate::ir::{Family, Interface};
-use crate::listeners::{Arrival, Case, Fate, Goal, Listener, Place, Places, ToPort};
+use crate::listeners::{Arrival, Case, Goal, Listener, Place, Places, ToPort};
 
 /// A list for people, cut where it is long.
 fn shortened(list: Vec<String>) -> String {
@@ -110,7 +110,7 @@ pub fn clients(family: Family, sources: &[(u128, u128)]) -> String {
 
 /// That the address which is shown is one of many.
 pub fn kept(listener: &Listener, case: &Case) -> Option<&'static str> {
-    let Fate::Shares(shares) = &case.fate else { return None };
+    let shares = case.fate.shares()?;
     let one = matches!(&listener.places, Places::These(places)
         if matches!(places[..], [Place::Range(first, last) | Place::OwnRange(first, last)] if first == last));
     let keeps = shares.iter().any(|(goal, _)| matches!(goal, Goal::To(None, _)));
@@ -119,7 +119,7 @@ pub fn kept(listener: &Listener, case: &Case) -> Option<&'static str> {
 
 /// How the other ports of a stretch go, where the first is not all.
 pub fn moved(listener: &Listener, case: &Case) -> Option<&'static str> {
-    let Fate::Shares(shares) = &case.fate else { return None };
+    let shares = case.fate.shares()?;
     if listener.ports.len() == 1 && listener.ports[0].0 == listener.ports[0].1 {
         return None;
     }

@@ -1,11 +1,12 @@
 //! The options of one match become typed matches. What cannot be read stays as it is written.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::survey::Side;
-use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, RuleProtocol, States};
+use crate::target::iptables::dump::{AddressTypes, Match, Net, Ports, Recent, RecentVerb, RuleProtocol, States};
 use crate::target::iptables::model::{BpfInstruction, BpfProgram, MAX_BPF_INSTRUCTIONS, Negatable};
 
 use super::option::Module;
@@ -27,7 +28,7 @@ pub fn build<'t>(
         Module::Sctp => each(options, into, |one| fits(protocol, Protocol::Sctp).then(|| port(one)).flatten()),
         Module::Multiport => each(options, into, multiport),
         Module::Addrtype => whole(options, into, addrtype),
-        Module::Statistic => whole(options, into, statistic),
+        Module::Statistic => statistic(options, into),
         Module::Conntrack => return conntrack(options, into),
         Module::State => each(options, into, |one| states(&one.value).map(|states| state(one.not, states))),
         Module::Comment => {}
@@ -168,25 +169,26 @@ fn addrtype<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
         .collect()
 }
 
-fn statistic<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
-    let value = |name: &str| list.iter().find(|one| one.name == name);
-    let count = |name: &str| value(name).map(|one| value::number(&one.value));
-    let one = match &*value("mode")?.value {
-        "random" => {
-            let probability = value("probability")?;
-            Match::Random { not: probability.not, k: value::probability(&probability.value)? }
+/// Of options that iptables would refuse, those that are to blame stand for all.
+fn statistic<'t>(options: impl Iterator<Item = Given<'t>>, into: &mut Vec<Match<'t>>) {
+    let list: Vec<Given<'t>> = options.collect();
+    let find = |name: &str| list.iter().find(|one| one.name == name);
+    let number = |one: &Given<'_>| value::number(&one.value);
+    let (mode, every, packet, probability) = (find("mode"), find("every"), find("packet"), find("probability"));
+    let read = match (mode.map(|mode| &*mode.value), every, probability) {
+        (Some("random"), _, Some(one)) => {
+            value::probability(&one.value).map(|k| Match::Random { not: one.not, k }).ok_or(one)
         }
-        "nth" => {
-            let every = value("every")?;
-            let (number, packet) = (value::number(&every.value)?, count("packet").unwrap_or(Some(0))?);
-            if packet >= number {
-                return None;
+        (Some("nth"), Some(one), _) => match number(one).filter(|every| *every > 0) {
+            None => Err(one),
+            Some(every) => {
+                let place = packet.map_or(Some(0), number).filter(|place| *place < every);
+                place.map(|place| Match::Nth { not: one.not, every, packet: place }).ok_or(packet.unwrap_or(one))
             }
-            Match::Nth { not: every.not, every: number, packet }
-        }
-        _ => return None,
+        },
+        (Some(_) | None, ..) => return into.extend(list.iter().map(|one| Match::Unknown(one.text))),
     };
-    Some(vec![one])
+    into.push(read.unwrap_or_else(|one| Match::Unknown(one.text)));
 }
 
 /// Every option is a condition of its own.
@@ -250,10 +252,46 @@ fn states(text: &str) -> Option<States> {
     Some(states)
 }
 
-/// xt_recent: an address that is not in the list matches `--set` alone.
 fn recent<'t>(list: &[Given<'t>]) -> Option<Vec<Match<'t>>> {
-    let asks = list.iter().find(|one| matches!(one.name, "set" | "rcheck" | "update" | "remove"))?;
-    Some(vec![Match::Remembered((asks.name == "set") != asks.not)])
+    let mut verbs = list.iter().filter_map(|one| {
+        let verb = match one.name {
+            "set" => RecentVerb::Set,
+            "rcheck" => RecentVerb::Check,
+            "update" => RecentVerb::Update,
+            "remove" => RecentVerb::Remove,
+            _ => return None,
+        };
+        Some((verb, one.not))
+    });
+    let (verb, not) = verbs.next()?;
+    let find = |name: &str| list.iter().find(|one| one.name == name);
+    let mask: Option<IpAddr> = match find("mask") {
+        Some(one) => Some(one.value.parse().ok()?),
+        None => None,
+    };
+    let ask = Recent {
+        verb,
+        list: find("name").map_or(Cow::Borrowed("DEFAULT"), |one| one.value.clone()),
+        side: if find("rdest").is_some() { Side::Destination } else { Side::Source },
+        seconds: match find("seconds") {
+            Some(one) => Some(value::number(&one.value)?),
+            None => None,
+        },
+        reap: find("reap").is_some(),
+        hits: find("hitcount").map_or(Some(0), |one| value::number(&one.value))?,
+        ttl: find("rttl").is_some(),
+        mask,
+        masked: mask.is_some_and(|mask| !is_whole(mask)),
+    };
+    verbs.next().is_none().then(|| vec![Match::Recent { not, ask: Box::new(ask) }])
+}
+
+/// Whether a mask leaves addresses as they are.
+fn is_whole(mask: IpAddr) -> bool {
+    match mask {
+        IpAddr::V4(mask) => mask == Ipv4Addr::BROADCAST,
+        IpAddr::V6(mask) => u128::from(mask) == u128::MAX,
+    }
 }
 
 fn is_rate(name: &str) -> bool {

@@ -244,8 +244,21 @@ const TO_CONNMARK: &[Spec] = &[
     spec("nfmask", 1),
     spec("ctmask", 1),
 ];
-const TO_HMARK: &[Spec] =
-    &[spec("hmark-tuple", 1), spec("hmark-mod", 1), spec("hmark-offset", 1), spec("hmark-rnd", 1)];
+const TO_HMARK: &[Spec] = &[
+    spec("hmark-tuple", 1),
+    spec("hmark-mod", 1),
+    spec("hmark-offset", 1),
+    spec("hmark-rnd", 1),
+    spec("hmark-src-prefix", 1),
+    spec("hmark-dst-prefix", 1),
+    spec("hmark-sport", 1),
+    spec("hmark-dport", 1),
+    spec("hmark-sport-mask", 1),
+    spec("hmark-dport-mask", 1),
+    spec("hmark-spi", 1),
+    spec("hmark-spi-mask", 1),
+    spec("hmark-proto-mask", 1),
+];
 const TO_CT: &[Spec] = &[
     spec("notrack", 0),
     spec("helper", 1),

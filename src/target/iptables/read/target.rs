@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::ir::Family;
-use crate::target::iptables::dump::Target;
+use crate::target::iptables::dump::{Prefix, Target};
 use crate::target::iptables::model::{DnatPort, SetName};
 
 use super::rule::Given;
@@ -155,19 +155,29 @@ fn mark<'t>(options: &[Given<'t>], connection: bool) -> Option<Target<'t>> {
 
 /// Over addresses alone: what the kernel does with ports depends on the protocol's header.
 fn hmark<'t>(options: &[Given<'t>]) -> Option<Target<'t>> {
-    let number = |name| only(options, name).and_then(value::number);
-    let (mut source, mut destination) = (false, false);
-    for part in only(options, "hmark-tuple")?.split(',') {
-        match part {
-            "src" => source = true,
-            "dst" => destination = true,
+    let (mut source, mut destination) = (Prefix::NONE, Prefix::NONE);
+    let (mut modulus, mut offset, mut seed) = (None, 0, None);
+    // As they stand: `--hmark-tuple src` is a whole prefix, and the later one holds.
+    for one in options {
+        let number = || value::number(&one.value);
+        let prefix = || one.value.parse().ok().and_then(Prefix::new);
+        match one.name {
+            "hmark-tuple" => {
+                for part in one.value.split(',') {
+                    match part {
+                        "src" => source = Prefix::ALL,
+                        "dst" => destination = Prefix::ALL,
+                        _ => return None,
+                    }
+                }
+            }
+            "hmark-src-prefix" => source = prefix()?,
+            "hmark-dst-prefix" => destination = prefix()?,
+            "hmark-mod" => modulus = number().filter(|modulus| *modulus > 0),
+            "hmark-offset" => offset = number()?,
+            "hmark-rnd" => seed = Some(number()?),
             _ => return None,
         }
     }
-    let modulus = number("hmark-mod").filter(|modulus| *modulus > 0)?;
-    let offset = match only(options, "hmark-offset") {
-        Some(text) => value::number(text)?,
-        None => 0,
-    };
-    Some(Target::Hmark { source, destination, modulus, offset, seed: number("hmark-rnd")? })
+    Some(Target::Hmark { source, destination, modulus: modulus?, offset, seed: seed? })
 }

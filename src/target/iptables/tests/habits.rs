@@ -164,7 +164,10 @@ fn what_is_not_known_is_kept_as_written() {
     assert_eq!(unknown("-p tcp -j DNAT --to 10.0.0.1:80-90"), ["-j DNAT --to 10.0.0.1:80-90"]);
     assert_eq!(unknown("-p tcp -j REDIRECT --to-ports 80-90"), ["-j REDIRECT --to-ports 80-90"]);
     assert_eq!(unknown("-j LOG --log-prefix \"x \" --log-level 4 --log-new thing"), Vec::<String>::new());
-    assert_eq!(unknown("-m statistic --mode nth --every 3 --packet 3"), ["--mode nth", "--every 3", "--packet 3"]);
+    assert_eq!(unknown("-m statistic --mode nth --every 3 --packet 3"), ["--packet 3"]);
+    assert_eq!(unknown("-m statistic --mode nth --every 0 --packet 0 -j DROP"), ["--every 0"]);
+    assert_eq!(unknown("-m statistic --mode random --probability 1.5 -j DROP"), ["--probability 1.5"]);
+    assert_eq!(unknown("-m random --average 30 -j DROP"), ["-m random --average 30"]);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! What rules have made of the packets that walk together, and how parts of them meet again.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
 use crate::meaning::Action;
-use crate::target::iptables::dump::Target;
+use crate::target::iptables::dump::{Prefix, Target};
 use crate::trace::Source;
+use crate::turns::Turns;
 
 use super::kernel;
 use super::part::Part;
+use super::recent::Lists;
 
 /// What rules have made of a packet so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,8 +26,8 @@ pub struct Flow<'d> {
     pub(super) source: Option<IpAddr>,
     /// Whether the port is the packet's own or moves with it.
     pub(super) port_follows: bool,
-    pub(super) mark: u32,
-    pub(super) connection_mark: u32,
+    pub(super) mark: Mark,
+    pub(super) connection_mark: Mark,
     /// False behind NOTRACK: no translation, no state.
     pub(super) tracked: bool,
     /// `Pass` until a rule of nat decides.
@@ -32,6 +35,51 @@ pub struct Flow<'d> {
     pub(super) translated: Source,
     /// The comment of the rule that decided.
     pub(super) comment: Option<&'d str>,
+    pub(super) memory: Memory<'d>,
+}
+
+/// What the machine remembers of the packets so far, this one among them. It is shared, and most rules leave it alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Memory<'d> {
+    /// Where counters stand; `None` where each may be at any place, whatever the others are at.
+    pub(super) turns: Option<Rc<Turns>>,
+    /// What this packet has put into lists of `recent`.
+    pub(super) lists: Option<Rc<Lists<'d>>>,
+}
+
+/// A mark, as far as it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// Without the bits that are not known.
+    value: u32,
+    unknown: u32,
+}
+
+impl Mark {
+    pub const UNKNOWN: Mark = Mark { value: 0, unknown: u32::MAX };
+
+    pub fn known(value: u32) -> Mark {
+        Mark { value, unknown: 0 }
+    }
+
+    /// Whether it is a value under a mask, if that can be told.
+    pub fn is(self, value: u32, mask: u32) -> Option<bool> {
+        // A bit outside the mask is never set under it.
+        if value & !mask != 0 || (self.value ^ value) & mask & !self.unknown != 0 {
+            return Some(false);
+        }
+        (self.unknown & mask == 0).then_some(true)
+    }
+
+    /// `(mark & !cleared) ^ other`
+    fn changed(self, cleared: u32, other: Mark) -> Mark {
+        let unknown = (self.unknown & !cleared) | other.unknown;
+        Mark { value: ((self.value & !cleared) ^ other.value) & !unknown, unknown }
+    }
+
+    fn under(self, mask: u32) -> Mark {
+        Mark { value: self.value & mask, unknown: self.unknown & mask }
+    }
 }
 
 /// Most walks have one until a backend is picked.
@@ -40,28 +88,42 @@ pub(super) type Flows<'d> = SmallVec<[(Flow<'d>, Part); 1]>;
 /// Targets that the packet goes on behind. False where one needs an address that is not known.
 pub(super) fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
     match target {
-        Target::Mark { connection: false, value, mask } => flow.mark = (flow.mark & !mask) ^ value,
+        Target::Mark { connection: false, value, mask } => flow.mark = flow.mark.changed(*mask, Mark::known(*value)),
         Target::Mark { connection: true, value, mask } => {
-            flow.connection_mark = (flow.connection_mark & !mask) ^ value;
+            flow.connection_mark = flow.connection_mark.changed(*mask, Mark::known(*value));
         }
         Target::SaveMark { packet, connection } => {
-            flow.connection_mark = (flow.connection_mark & !connection) ^ (flow.mark & packet);
+            flow.connection_mark = flow.connection_mark.changed(*connection, flow.mark.under(*packet));
         }
         Target::RestoreMark { packet, connection } => {
-            flow.mark = (flow.mark & !packet) ^ (flow.connection_mark & connection);
+            flow.mark = flow.mark.changed(*packet, flow.connection_mark.under(*connection));
         }
         Target::Hmark { source, destination, modulus, offset, seed } => {
-            if (*source && flow.source.is_none()) || (*destination && flow.destination.is_none()) {
+            // What is left out is not asked.
+            let part = |prefix: Prefix, address: Option<IpAddr>| match (prefix.is_none(), address) {
+                (true, _) => Some(None),
+                (false, Some(address)) => Some(Some(prefix.of(address))),
+                (false, None) => None,
+            };
+            let (Some(from), Some(to)) = (part(*source, flow.source), part(*destination, flow.destination)) else {
+                flow.mark = Mark::UNKNOWN;
                 return false;
+            };
+            flow.mark = Mark::known(kernel::hmark(from, to, *modulus, *seed).wrapping_add(*offset));
+        }
+        Target::Unknown(text) => {
+            let (packet, connection) = may_mark(text);
+            if packet {
+                flow.mark = Mark::UNKNOWN;
             }
-            let (from, to) = (flow.source.filter(|_| *source), flow.destination.filter(|_| *destination));
-            flow.mark = kernel::hmark(from, to, *modulus, *seed).wrapping_add(*offset);
+            if connection {
+                flow.connection_mark = Mark::UNKNOWN;
+            }
         }
         Target::NoTrack => flow.tracked = false,
         Target::Next
         | Target::Aside(_)
         | Target::Remember(_)
-        | Target::Unknown(_)
         | Target::Accept
         | Target::Drop
         | Target::Reject
@@ -74,6 +136,20 @@ pub(super) fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
         | Target::Snat(_) => {}
     }
     true
+}
+
+/// Whether a target that is not known may change the packet's mark, and that of the connection.
+pub(super) fn may_mark(text: &str) -> (bool, bool) {
+    let mut words = text.split([' ', '\t', '=']).filter(|word| !word.is_empty());
+    match words.nth(1).unwrap_or_default() {
+        "MARK" | "HMARK" | "TPROXY" => (true, false),
+        // Only what a set holds for an address may be a mark.
+        "SET" => (text.contains("--map-"), false),
+        "AUDIT" | "CHECKSUM" | "CLASSIFY" | "CLUSTERIP" | "CONNSECMARK" | "DNAT" | "DNPT" | "DSCP" | "ECN" | "HL"
+        | "IDLETIMER" | "LED" | "MASQUERADE" | "MIRROR" | "NETMAP" | "NFQUEUE" | "QUEUE" | "RATEEST" | "REDIRECT"
+        | "SAME" | "SECMARK" | "SNAT" | "SNPT" | "SYNPROXY" | "TCPOPTSTRIP" | "TEE" | "TOS" | "TTL" => (false, false),
+        _ => (true, true),
+    }
 }
 
 /// Adds flows at the end; room for several backends is made at once.

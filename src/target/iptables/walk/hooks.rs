@@ -110,7 +110,8 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
                 let mut trial = Run::new(self.rules, self.packet, self.machine);
                 trial.asked = self.asked;
                 let passed = trial.chains("INPUT", IN, at, smallvec![(flow.clone(), Part::one())]);
-                let untouched = matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
+                let untouched =
+                    !trial.cut() && matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
                 self.tests += trial.tests;
                 if let (false, Some(address)) = (untouched, flow.destination) {
                     asked.local(address);

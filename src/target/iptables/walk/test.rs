@@ -1,19 +1,20 @@
 //! Whether a rule matches: its own options first, then its matches as they stand, as the kernel tests them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use crate::ir::Family;
-use crate::meaning::Action;
 use crate::statement::balance::Protocol;
 use crate::survey::{Asked, Side};
-use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, States};
+use crate::target::iptables::dump::{Interface, Match, Net, Rule};
 use crate::target::iptables::model::{self, Negatable};
-use crate::trace::{Machine, Packet, Source};
+use crate::trace::{Machine, Packet};
 
-use super::part::Chance;
-use super::{Flow, bpf, kernel};
+use super::asks::{in_state, is_of_type, port_in, source_port};
+use super::part::{Chance, Part};
+use super::{Flow, Flows, bpf, kernel, recent};
 
 /// What a rule says to a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Answer {
     CannotTell,
     /// All of these chances have to take it; none is certain.
     Yes(SmallVec<[Chance; 1]>),
+    /// The rule changes what is remembered: [`follow`] says what it does.
+    Remembers,
 }
 
 /// An interface at a hook.
@@ -48,7 +51,7 @@ pub struct At<'p> {
 }
 
 impl At<'_> {
-    fn ask(&self, note: impl FnOnce(&Asked)) {
+    pub(super) fn ask(&self, note: impl FnOnce(&Asked)) {
         if let Some(asked) = self.asked {
             note(asked);
         }
@@ -65,43 +68,25 @@ fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
     }
 }
 
-/// The `nth` counters of a sequence of connections: by rule and place of the match, how many packets were seen.
-pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
+/// The counters that a rule asked, by the addresses of its matches.
+pub type Noted = SmallVec<[usize; 1]>;
 
-/// `counters` are followed where one sequence is asked for; without them every counter is at any place.
-pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
+/// Tests a rule that leaves alone what is remembered, and notes the counters that it asks.
+pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> Answer {
     let at = At { line: rule.line, ..at };
-    let mut unsure = false;
-    // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
-    for field in Field::ALL {
-        match header(field, rule, at, flow) {
-            Some(Some(false)) => return Answer::No,
-            Some(None) => unsure = true,
-            Some(Some(true)) | None => {}
-        }
-    }
+    let Some(mut unsure) = own(rule, at, flow) else { return Answer::No };
     let mut chances = SmallVec::new();
-    for (place, one) in rule.matches.iter().enumerate() {
+    for one in &rule.matches {
         let answer = match one {
-            Match::Random { not, k } => {
-                let chance = Chance { part: u64::from(*k), of: 1 << 31 };
-                drawn(if *not { chance.rest() } else { chance }, &mut chances)
+            Match::Nth { .. } | Match::Recent { .. } if unsure => None,
+            Match::Nth { .. } if flow.memory.turns.is_some() => return Answer::Remembers,
+            Match::Recent { .. } => return Answer::Remembers,
+            Match::Random { .. } | Match::Nth { .. } => {
+                if let Match::Nth { every: 2.., .. } = one {
+                    noted.push(counter(one));
+                }
+                drawn(chance(one), &mut chances)
             }
-            Match::Nth { not, every, packet } => match &mut counters {
-                // What stands behind a match that is not known may see a packet or not.
-                Some(_) if unsure => None,
-                Some(counters) if chances.is_empty() => {
-                    let key = (std::ptr::from_ref(rule).cast::<()>(), place);
-                    let seen = counters.entry(key).or_insert(0);
-                    let turn = *seen % u64::from(*every) == u64::from(*packet);
-                    *seen += 1;
-                    Some(turn != *not)
-                }
-                Some(_) | None => {
-                    let chance = Chance { part: 1, of: u64::from(*every) };
-                    drawn(if *not { chance.rest() } else { chance }, &mut chances)
-                }
-            },
             other => plain(other, at, flow),
         };
         match answer {
@@ -111,6 +96,79 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
         }
     }
     if unsure { Answer::CannotTell } else { Answer::Yes(chances) }
+}
+
+/// Tests a rule for a packet whose counters and lists go on as it is tested.
+///
+/// What chance takes away on the way is added to `rest`; the packet itself comes back as far as it got, with whether the
+/// rule takes it: `None` is not known.
+pub fn follow<'d>(
+    rule: &'d Rule<'d>,
+    at: At<'_>,
+    (mut flow, mut part): (Flow<'d>, Part),
+    rest: &mut Flows<'d>,
+    noted: &mut Noted,
+) -> (Flow<'d>, Part, Option<bool>) {
+    let at = At { line: rule.line, ..at };
+    let Some(mut unsure) = own(rule, at, &flow) else { return (flow, part, Some(false)) };
+    for one in &rule.matches {
+        let answer = match one {
+            // What stands behind a match that is not known may see a packet or not.
+            Match::Nth { .. } | Match::Recent { .. } if unsure => None,
+            Match::Recent { not, ask } => recent::ask(*not, ask, &mut flow, at),
+            Match::Nth { not, every, packet } if flow.memory.turns.is_some() => {
+                let turns = Rc::make_mut(flow.memory.turns.get_or_insert_default());
+                Some((turns.take(counter(one), *every) == *packet) != *not)
+            }
+            Match::Random { .. } | Match::Nth { .. } => {
+                if let Match::Nth { every: 2.., .. } = one {
+                    noted.push(counter(one));
+                }
+                let chance = chance(one);
+                if (1..chance.of).contains(&chance.part) {
+                    rest.push((flow.clone(), part.times(chance.rest())));
+                    part = part.times(chance);
+                }
+                Some(chance.part > 0)
+            }
+            other => plain(other, at, &flow),
+        };
+        match answer {
+            Some(true) => {}
+            Some(false) => return (flow, part, Some(false)),
+            None => unsure = true,
+        }
+    }
+    (flow, part, (!unsure).then_some(true))
+}
+
+/// Whether a rule's own options are unsure; `None` where one of them is not met.
+fn own(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
+    let mut unsure = false;
+    // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
+    for field in Field::ALL {
+        match header(field, rule, at, flow) {
+            Some(Some(false)) => return None,
+            Some(None) => unsure = true,
+            Some(Some(true)) | None => {}
+        }
+    }
+    Some(unsure)
+}
+
+/// The name of a counter.
+fn counter(one: &Match<'_>) -> usize {
+    std::ptr::from_ref(one).addr()
+}
+
+/// The part that a match takes; that of a counter is taken at any place.
+fn chance(one: &Match<'_>) -> Chance {
+    let (not, chance) = match one {
+        Match::Random { not, k } => (*not, Chance { part: u64::from(*k), of: 1 << 31 }),
+        Match::Nth { not, every, .. } => (*not, Chance { part: 1, of: u64::from(*every) }),
+        _ => (false, Chance { part: 1, of: 1 }),
+    };
+    if not { chance.rest() } else { chance }
 }
 
 /// A rule's own options.
@@ -200,7 +258,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let packet = at.packet;
     let unless = |not: &bool, answer: Option<bool>| answer.map(|answer| answer != *not);
     match one {
-        Match::Random { .. } | Match::Nth { .. } | Match::Unknown(_) => None,
+        Match::Random { .. } | Match::Nth { .. } | Match::Recent { .. } | Match::Unknown(_) => None,
         Match::Port { not, side, ports } => unless(not, port_in(*side, std::slice::from_ref(ports), at, flow)),
         Match::Multiport { not, side: Some(side), ports } => unless(not, port_in(*side, ports, at, flow)),
         Match::Multiport { not, side: None, ports } => {
@@ -283,7 +341,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }),
         Match::Mark { not, connection, value, mask } => {
             let mark = if *connection { flow.connection_mark } else { flow.mark };
-            Some((mark & mask == *value) != *not)
+            unless(not, mark.is(*value, *mask))
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
@@ -319,89 +377,5 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             at.ask(|asked| asked.range(*side, address, *first, *last));
             unless(not, address.map(|address| (*first..=*last).contains(&address)))
         }
-    }
-}
-
-/// Translation of the source may change its port.
-fn source_port(packet: &Packet, flow: &Flow<'_>) -> Option<u16> {
-    packet.source_port.filter(|_| flow.translated == Source::Kept)
-}
-
-fn port_in(side: Side, ports: &[Ports], at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
-    let packet = at.packet;
-    if side == Side::Destination && flow.port_follows {
-        at.ask(|asked| ports.iter().for_each(|ports| asked.port(flow.port, ports.first, ports.last)));
-    }
-    let any = |port| ports.iter().any(|ports| ports.contains(port));
-    match side {
-        Side::Source if ports.iter().any(|ports| (ports.first, ports.last) == (0, u16::MAX)) => Some(true),
-        Side::Source => source_port(packet, flow).map(any),
-        Side::Destination => Some(any(flow.port)),
-    }
-}
-
-/// As xt_addrtype: for IPv4 the address's one type has to be in the set, for IPv6 every asked property has to hold.
-fn is_of_type(address: Option<IpAddr>, family: Family, types: AddressTypes, machine: &Machine) -> bool {
-    let local = address.is_none_or(|address| machine.is_local(address));
-    let multicast = address.is_some_and(|address| address.is_multicast());
-    match family {
-        Family::V4 => {
-            let broadcast = [Ipv4Addr::BROADCAST, Ipv4Addr::UNSPECIFIED].map(IpAddr::V4);
-            if address.is_some_and(|address| broadcast.contains(&address)) {
-                types.broadcast
-            } else if multicast {
-                types.multicast
-            } else if local {
-                types.local
-            } else {
-                types.unicast
-            }
-        }
-        Family::V6 => {
-            let unicast = !multicast && !address.is_some_and(|address| address.is_unspecified());
-            // ip6tables knows no broadcast.
-            !types.broadcast
-                && (!types.multicast || multicast)
-                && (!types.unicast || unicast)
-                && (!types.local || local)
-        }
-    }
-}
-
-/// The first packet is NEW until conntrack is told to leave it alone; SNAT and DNAT say that a translation changed it.
-fn in_state(states: States, flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
-    if !flow.tracked {
-        return Some(states.untracked);
-    }
-    if states.new || (states.snat && flow.translated != Source::Kept) {
-        return Some(true);
-    }
-    if states.dnat { translated(flow, at) } else { Some(false) }
-}
-
-/// IPS_DST_NAT is set only where the new destination is another one.
-fn translated(flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
-    let packet = at.packet;
-    let changed = matches!(flow.action, Action::Dnat(..) | Action::Redirect(_));
-    if let Some(address) = flow.destination.filter(|_| changed) {
-        at.ask(|asked| {
-            asked.range(Side::Destination, Some(packet.destination), address, address);
-            // A port that moves with the packet's own is the same or another one whatever that is.
-            if !flow.port_follows {
-                asked.port(packet.port, flow.port, flow.port);
-            }
-        });
-    }
-    match flow.action {
-        Action::Pass | Action::Drop | Action::Reject => Some(false),
-        Action::Dnat(..) | Action::Redirect(_) => match flow.destination {
-            Some(address) => Some((address, flow.port) != (packet.destination, packet.port)),
-            None if flow.port != packet.port => Some(true),
-            // Which of its own addresses this machine redirects to is not known.
-            None => {
-                at.ask(|asked| asked.local(packet.destination));
-                (!at.machine.is_local(packet.destination)).then_some(true)
-            }
-        },
     }
 }

@@ -3,6 +3,7 @@
 mod options;
 mod proof;
 mod read;
+mod steps;
 
 use std::collections::HashSet;
 

@@ -162,15 +162,15 @@ pub fn listened(config: &crate::ir::Config) -> impl Iterator<Item = Connection> 
     list.into_iter()
 }
 
-fn share(numerator: u32, denominator: u32) -> Share {
+pub fn share(numerator: u32, denominator: u32) -> Share {
     Share::new(numerator.into(), denominator.into())
 }
 
-fn dnat(address: &str, port: u16) -> Action {
+pub fn dnat(address: &str, port: u16) -> Action {
     Action::Dnat(address.parse().expect("an address"), port)
 }
 
-fn tcp(destination: &str, port: u16) -> Packet {
+pub fn tcp(destination: &str, port: u16) -> Packet {
     let destination: IpAddr = destination.parse().expect("an address");
     let source = if destination.is_ipv4() { "192.0.2.1" } else { "2001:db8:9::1" };
     Packet {
@@ -183,7 +183,7 @@ fn tcp(destination: &str, port: u16) -> Packet {
     }
 }
 
-fn machine() -> Machine {
+pub fn machine() -> Machine {
     Machine { local: vec!["10.0.0.1/32".parse().expect("a net")] }
 }
 
