@@ -149,6 +149,11 @@ fn shapes() -> Vec<String> {
         let (net, first, last) = (24 - n / 2, 79 + n % 5, 90 + n * 7);
         let _ = writeln!(crossed, "balance tcp 203.0.0.0/{net}:{first}-{last} as n{n} on eth{n} output -> b1");
     }
+    let mut masked = String::from("default masquerade\n");
+    for n in 1..20 {
+        let option = ["snat 10.9.0.1, fd09::1", "counter", "masquerade hairpin"][n % 3];
+        let _ = writeln!(masked, "balance tcp,udp {{203.0.113.{n}, [2001:db8::{n}]}}:80 as m{n} {option} -> b1, b2");
+    }
     [
         "balance tcp *:80 on eth0, wg* as a -> b1\nbalance tcp *:80 on eth1 as b -> b2\nbalance tcp *:70-90 as c -> b3\n",
         "balance tcp *:70-90 on eth0 as a -> b1\nbalance tcp 75-95 on eth1, eth2 as b -> b2\nbalance tcp 80 as c -> b3\n",
@@ -171,6 +176,7 @@ fn shapes() -> Vec<String> {
         &hundred,
         &hashed,
         &crossed,
+        &masked,
         "",
     ]
     .map(str::to_owned)

@@ -153,3 +153,29 @@ fn services_that_look_alike_are_told_apart() {
         check(&lab, target, program, &ways);
     }
 }
+
+/// So many that targets look them up.
+#[test]
+fn each_of_many_services_has_its_own_way() {
+    let Some(lab) = lab!() else { return };
+    let filler: String =
+        (100..112).map(|n| format!("balance tcp {{203.0.113.{n}, [2001:db8:ffff::{n}]}}:80 as f{n} -> b3\n")).collect();
+    let program = format!(
+        "{filler}balance tcp,udp vip:80 as masked masquerade -> b1:8080, b2\n\
+         balance tcp,udp vip:81 as fixed snat 10.9.0.1, fd09::1 -> b1\n\
+         balance tcp,udp other:80 as near masquerade hairpin -> b1:8080\n\
+         balance tcp,udp other:81 as plain -> b1:8080\n\
+         balance tcp,udp routed:80 as also masquerade -> b1\n"
+    );
+    let ways = [
+        (Host::Client, "LOCAL", 80, Seen::Balancer),
+        (Host::Client2, "LOCAL", 81, Seen::Fixed),
+        (Host::Client, "OTHER", 80, Seen::Client),
+        (Host::Backend(1), "OTHER", 80, Seen::Balancer),
+        (Host::Client, "OTHER", 81, Seen::Client),
+        (Host::Client, "ROUTED", 80, Seen::Balancer),
+    ];
+    for target in lab.targets() {
+        check(&lab, target, &program, &ways);
+    }
+}

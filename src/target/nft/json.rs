@@ -123,7 +123,7 @@ fn elements<W: io::Write>(list: &mut Commands<'_, W>, table: &Name, map: &Verdic
     for element in &map.elements {
         match verdict_expression(&element.verdict) {
             Some(verdict) => typed.push(Expression::List(vec![key(element), verdict])),
-            None => plain.push(json!([key(element), {"drop": null}])),
+            None => plain.push(json!([key(element), {bare(&element.verdict): null}])),
         }
     }
     if !typed.is_empty() {
@@ -386,7 +386,16 @@ fn value(value: &Value) -> Expression<'_> {
     }
 }
 
-/// `None` for `drop`: the crate writes it as a string, nft wants an object.
+/// The word for a verdict that [`verdict_expression`] cannot say.
+fn bare(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Drop => "drop",
+        Verdict::Return => "return",
+        Verdict::Goto(_) => "goto",
+    }
+}
+
+/// `None` for `drop` and `return`: the crate writes them as strings, nft wants objects.
 fn verdict_expression(verdict: &Verdict) -> Option<Expression<'_>> {
     match verdict {
         Verdict::Goto(chain) => {

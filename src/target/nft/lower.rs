@@ -63,7 +63,8 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     }
     let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
     let made = lowering.services(format)?;
-    let Lowering { names, maps, cells, refuse, .. } = lowering;
+    let Lowering { names, mut maps, cells, refuse, .. } = lowering;
+    maps.extend(source_nat.maps);
     base.extend(source_nat.base);
     let mut chains = base;
     chains.reserve_exact(dispatch.len() + cells.len() + made.chains.len() + source_nat.chains.len() + 1);

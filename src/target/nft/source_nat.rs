@@ -3,8 +3,10 @@
 //! The first [`Claim`] that holds says whose a connection is. `ct original proto-dst` has to stand behind a test of the
 //! protocol that is not made anew by a test of the port: nft 1.0.6 lists `meta l4proto tcp … tcp dport 80` without the
 //! former, and then does not know what it compares. So a claim that asks for the backend starts with its port.
+//!
+//! Many claims in a row that ask for nothing but an address and a port are looked up in a map.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -15,7 +17,7 @@ use crate::endpoint::PortRange;
 use crate::ir::options::{Near, SourceNat};
 use crate::ir::{Config, Family};
 
-use super::model::{Chain, Field, Hook, Name, Rule, Statement, Value, Verdict, short};
+use super::model::{Chain, Element, Field, Hook, Name, Rule, Statement, Value, Verdict, VerdictMap, short};
 use super::names::{Names, fixed};
 use super::piece::{goto, net, one, plain};
 
@@ -23,8 +25,12 @@ use super::piece::{goto, net, one, plain};
 #[derive(Default)]
 pub struct Chains {
     pub base: Option<Chain>,
+    pub maps: Vec<VerdictMap>,
     pub chains: Vec<Chain>,
 }
+
+/// Fewer claims are as fast to ask as to look up.
+const FEW: usize = 8;
 
 pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>> {
     let mut made = Chains::default();
@@ -46,8 +52,22 @@ pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>>
         base.push(plain([one(Field::Family, Value::Family(family)), translated, goto(name.clone())]));
         let at = made.chains.len();
         made.chains.push(Chain { name, hook: None, rules: Vec::new() });
-        let mut family = Claims { config, names, family, hairpins: BTreeMap::new(), chains: &mut made.chains };
-        let rules = claims.iter().flat_map(|claim| family.rules(claim)).collect();
+        let mut family = Claims {
+            config,
+            names,
+            family,
+            hairpins: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            maps: 0,
+            made: &mut made,
+        };
+        let mut rules = Vec::new();
+        for run in claims.chunk_by(|one, next| is_exact(one) && is_exact(next)) {
+            match is_exact(&run[0]) && run.len() >= FEW {
+                true => rules.push(family.lookup(run)),
+                false => rules.extend(run.iter().flat_map(|claim| family.rules(claim))),
+            }
+        }
         made.chains[at].rules = rules;
     }
     if !base.is_empty() {
@@ -63,7 +83,17 @@ struct Claims<'a> {
     family: Family,
     /// The chains of services whose clients are asked about, by service.
     hairpins: BTreeMap<u32, Name>,
-    chains: &'a mut Vec<Chain>,
+    /// The chains that elements of maps go to, by their names.
+    ends: BTreeMap<String, Name>,
+    /// How many maps there are.
+    maps: u32,
+    made: &'a mut Chains,
+}
+
+/// Whether a claim is one key of a map.
+fn is_exact(claim: &Claim<'_>) -> bool {
+    let is_host = claim.destination.is_some_and(|net| net.prefix_len() == net.max_prefix_len());
+    is_host && claim.ports.is_single() && claim.clients == Clients::All && claim.backends.is_none()
 }
 
 impl Claims<'_> {
@@ -85,6 +115,50 @@ impl Claims<'_> {
             Rule { statements, comment: Some(comment.clone()) }
         };
         heads.into_iter().map(rule).collect()
+    }
+
+    /// The rule that asks a map of exact claims. Of two with one key the first holds.
+    fn lookup(&mut self, claims: &[Claim<'_>]) -> Rule {
+        let family = self.family;
+        let mut protocols = Vec::new();
+        let mut seen = HashSet::with_capacity(claims.len());
+        let mut elements = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let Some(host) = claim.destination.filter(|host| seen.insert((*host, claim.protocol, claim.ports))) else {
+                continue;
+            };
+            let protocol = Value::Protocol(claim.protocol);
+            if !protocols.contains(&protocol) {
+                protocols.push(protocol.clone());
+            }
+            let verdict = match self.end(claim.service) {
+                Statement::Verdict(verdict) => verdict,
+                other => Verdict::Goto(self.chain_of(other)),
+            };
+            let key = vec![Value::Address(host.addr()), protocol, Value::Ports(claim.ports)];
+            elements.push(Element { key, verdict, comment: Some(self.names.comment(claim.service).clone()) });
+        }
+        self.maps += 1;
+        let name = fixed(&format!("claims-{}-{}", self.maps, short(family)));
+        let key = vec![Field::OriginalDestination(family), Field::Protocol, Field::OriginalPort];
+        self.made.maps.push(VerdictMap { name: name.clone(), key: key.clone(), interval: false, elements });
+        let spoken = Statement::Match { field: Field::Protocol, negated: false, values: protocols };
+        plain([spoken, Statement::Lookup { key, map: name }])
+    }
+
+    /// A chain of one statement, which is no verdict.
+    fn chain_of(&mut self, end: Statement) -> Name {
+        let text = match &end {
+            Statement::Snat(address) => format!("snat-{}", address.to_string().replace(':', "-")),
+            _ => format!("masquerade-{}", short(self.family)),
+        };
+        if let Some(name) = self.ends.get(&text) {
+            return name.clone();
+        }
+        let name = fixed(&text);
+        self.ends.insert(text, name.clone());
+        self.made.chains.push(Chain { name: name.clone(), hook: None, rules: vec![plain([end])] });
+        name
     }
 
     /// What a service does to its connections; a claim without an effect keeps them from the others.
@@ -142,7 +216,7 @@ impl Claims<'_> {
             let statements = vec![Statement::Tuple { key, values: pairs }, Statement::Masquerade];
             rules.push(Rule { statements, comment });
         }
-        self.chains.push(Chain { name: name.clone(), hook: None, rules });
+        self.made.chains.push(Chain { name: name.clone(), hook: None, rules });
         name
     }
 }

@@ -225,3 +225,28 @@ fn accept_is_an_error_that_says_what_to_write() {
     assert!(shared[1].ends_with("ct original ip saddr { 10.0.0.0/8 } return") && shared[2].ends_with(" accept"));
     assert_eq!(help("balance tcp 80 accept -> :8080\n").len(), 1);
 }
+
+#[test]
+fn many_claims_are_looked_up() {
+    let mut program = String::from("balance tcp 192.0.2.99:80 as early from 10.0.0.0/8 -> 10.0.0.9\n");
+    for n in 0..12 {
+        let option = ["masquerade", "snat 10.99.0.1, fd99::1", "masquerade hairpin", "masquerade"][n % 4];
+        let protocols = ["tcp", "tcp,udp"][n / 9];
+        program += &format!(
+            "balance {protocols} {{192.0.2.{n}, [2001:db8::{n}]}}:80 as s{n} {option} -> 10.0.0.{n}, [fd00::{n}]:80\n"
+        );
+    }
+    program += "balance tcp 192.0.2.0/24:80 as rest -> 10.0.0.1\n";
+    let made = text(&program);
+    let rules = chain(&made, "source-nat-ip4");
+    let lookup =
+        "meta l4proto { tcp, udp } ct original ip daddr . meta l4proto . ct original proto-dst vmap @claims-1-ip4";
+    assert!(rules.contains(&lookup.to_owned()), "{rules:#?}");
+    assert_eq!(chain(&made, "masquerade-ip4"), ["masquerade"]);
+    assert_eq!(chain(&made, "snat-fd99--1"), ["snat ip6 to fd99::1"]);
+    assert!(
+        made.contains("\t\t\t192.0.2.2 . tcp . 80 comment \"test.lb:4 s2\" : goto svc-s2-ip4-hairpin,\n"),
+        "{made}"
+    );
+    super::compare(&config(&program)).unwrap_or_else(|difference| panic!("{difference}\n{made}"));
+}
