@@ -4,13 +4,13 @@
 //! text. Both say how far their answer holds ([`survey`](crate::survey)), so that a rule that matches too much is seen
 //! as surely as one that matches too little.
 
+mod clients;
 mod reference;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foldhash::{HashSet, HashSetExt};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use num_traits::ToPrimitive;
 
@@ -22,6 +22,7 @@ use crate::statement::balance::Protocol;
 use crate::survey::{Facets, Hashed, Horizon, Survey};
 use crate::trace::{Machine, Packet};
 
+use clients::Clients;
 pub use reference::Reference;
 
 /// A packet to which the two parties answer differently.
@@ -94,7 +95,6 @@ pub fn validate(
     let cost = AtomicU64::new(0);
     let mut coverage = Coverage::default();
     for &family in families {
-        let clients = clients(reference, family);
         let sweep = |(first, end)| {
             let mut sweep = Sweep {
                 reference,
@@ -104,8 +104,7 @@ pub fn validate(
                 coverage: Coverage::default(),
                 cost: &cost,
                 unpaid: 0,
-                clients: &clients,
-                tried: HashSet::new(),
+                clients: Clients::new(family, reference.hash6()),
             };
             let (arriving, leaving) = directions.split_at(directions.len() - 1);
             sweep.destinations(arriving, first, end)?;
@@ -165,9 +164,6 @@ fn representatives(interfaces: impl Iterator<Item = Interface>) -> BTreeSet<Stri
     names
 }
 
-/// Clients of a hash that are tried where all of its buckets were tried already, with another port or destination.
-const FEW_CLIENTS: usize = 7;
-
 /// What belongs to this machine.
 #[derive(Clone, Copy)]
 enum Local {
@@ -215,35 +211,6 @@ const UNICAST: [IpNet; 11] = {
     ]
 };
 
-/// For each source hash of the program, a client for every bucket.
-fn clients(reference: &Reference<'_>, family: Family) -> Vec<u128> {
-    let mut list = Vec::new();
-    for hash in reference.hashes() {
-        let buckets = hash.levels.buckets() as usize;
-        let mut found: Vec<Option<u128>> = vec![None; buckets];
-        let mut missing = buckets;
-        // Far more tries than buckets: the chance to miss one is nil, and it would only be tested less.
-        for nth in 1..64 * buckets as u128 {
-            let client = match family {
-                Family::V4 => nth.wrapping_mul(2_654_435_761) & u128::from(u32::MAX),
-                Family::V6 => nth.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
-            };
-            let bucket = hash.bucket(address(family, client), reference.hash6()) as usize;
-            if found[bucket].is_none() {
-                found[bucket] = Some(client);
-                missing -= 1;
-                if missing == 0 {
-                    break;
-                }
-            }
-        }
-        list.extend(found.into_iter().flatten());
-    }
-    list.sort_unstable();
-    list.dedup();
-    list
-}
-
 struct Sweep<'a> {
     reference: &'a Reference<'a>,
     rules: &'a dyn Survey,
@@ -254,10 +221,7 @@ struct Sweep<'a> {
     cost: &'a AtomicU64,
     /// What was not added to `cost` yet.
     unpaid: u64,
-    /// Sources that between them have every bucket of every hash, ascending.
-    clients: &'a [u128],
-    /// Hashes of which every bucket was tried: by direction, and by the statement and the rule that ask.
-    tried: HashSet<(bool, Hashed, Hashed)>,
+    clients: Clients,
 }
 
 /// What questions have in common: how far all their answers hold.
@@ -372,14 +336,11 @@ impl Sweep<'_> {
             at = reach.horizon.source.take();
             all.join(reach);
             if wanted.is_some() || found.is_some() {
-                let end = at.unwrap_or(u128::MAX);
-                let from = self.clients.partition_point(|client| *client < source);
-                let to = self.clients.partition_point(|client| *client < end);
-                let out = packet.direction == Direction::Out;
-                let first = to > from && self.tried.insert((out, wanted, found));
-                let step = if first { 1 } else { ((to - from) / FEW_CLIENTS).max(1) };
-                for index in (from..to).step_by(step) {
-                    packet.source = address(self.family, self.clients[index]);
+                let end = at.map_or(last(self.family), |next| next - 1);
+                let asker = (packet.direction == Direction::Out, wanted, found);
+                let hashes = self.reference.hashes(wanted);
+                for client in self.clients.of(asker, &hashes, source, end) {
+                    packet.source = address(self.family, client);
                     let (mut own, ..) = self.compare(packet, machine)?;
                     own.horizon.source = None;
                     all.join(own);

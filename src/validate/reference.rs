@@ -10,7 +10,7 @@ use crate::ir::share::Share;
 use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Answer, Facets, Horizon, Survey};
+use crate::survey::{Answer, Facets, Hashed, Horizon, Survey};
 use crate::trace::{Machine, Packet};
 
 pub struct Reference<'a> {
@@ -46,6 +46,9 @@ struct Ports {
     starts: Vec<u32>,
     services: Vec<Vec<u32>>,
 }
+
+/// Hashes that are tried where the program has none of its own in a place.
+const MAX_HASHES: usize = 8;
 
 /// Fewer services are as fast to ask as to look up.
 const FEW: usize = 16;
@@ -122,14 +125,23 @@ impl<'a> Reference<'a> {
         Reference { config, hash6, destinations: Family::ALL.map(both) }
     }
 
-    /// The source hashes of the program.
-    pub(super) fn hashes(&self) -> Vec<SourceHash> {
+    /// The source hash of a service, or where none is asked the first of the program's.
+    pub(super) fn hashes(&self, service: Hashed) -> Vec<SourceHash> {
+        let hash = |service: &Service| match service.algorithm {
+            Algorithm::SourceHash(hash) => Some(hash),
+            Algorithm::Random | Algorithm::RoundRobin => None,
+        };
+        let services = self.config.services();
+        if let Some(own) = service.and_then(|index| services.get(index as usize)) {
+            return hash(own).into_iter().collect();
+        }
         let mut list = Vec::new();
-        for service in self.config.services() {
-            if let Algorithm::SourceHash(hash) = service.algorithm
-                && !list.contains(&hash)
-            {
+        for hash in services.iter().filter_map(hash) {
+            if !list.contains(&hash) {
                 list.push(hash);
+            }
+            if list.len() == MAX_HASHES {
+                break;
             }
         }
         list

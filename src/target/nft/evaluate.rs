@@ -18,8 +18,8 @@ use crate::trace::{Machine, Packet, Source};
 use crate::turns::{Turns, Visits};
 
 use super::dump::{Bits, Data, Elements, Expr, Field, Table, Value};
-use super::kind::SYN;
 use super::index::Index;
+use super::kind::SYN;
 use super::lookup::Hit;
 use super::portion::Portion;
 use super::value::{Atom, Blame, Notes, Origin, Part, Parts};

@@ -132,12 +132,10 @@ impl Kind {
             | Kind::State
             | Kind::Direction
             | Kind::Status
-            | Kind::TcpFlags => {
-                match self.number(word).or_else(|| number(word)) {
-                    Some(number) => Value::Number(number),
-                    None => other(),
-                }
-            }
+            | Kind::TcpFlags => match self.number(word).or_else(|| number(word)) {
+                Some(number) => Value::Number(number),
+                None => other(),
+            },
             Kind::Verdict | Kind::Unknown => other(),
         }
     }

@@ -484,18 +484,32 @@ fn what_cannot_be_told_is_not_proven() {
     }
 }
 
-/// What a rule behind a hash asks does not hide which clients get there.
+/// Buckets are tried wherever their clients lie, however narrow `from` is.
 #[test]
-fn a_backend_behind_a_large_hash_that_takes_no_connection_is_seen() {
-    let source = "host a = 10.9.1.11\nhost b = 10.9.1.12\nbalance tcp 203.0.113.10:80-90 by source-hash buckets 343 \
-                  from not 10.20.0.0/16, fd20::/16 else reject on not eth0 -> a:8080 weight 2, b:8080\n";
-    let config = config(source);
-    let right = text(&lowered(&config));
-    for backend in ["10.9.1.11", "10.9.1.12"] {
-        let old = format!("meta l4proto tcp dnat ip to {backend}:8080");
-        assert_eq!(right.matches(&old).count(), 1, "{right}");
-        let wrong = right.replace(&old, &format!("meta l4proto != tcp dnat ip to {backend}:8080"));
-        let proven = prove_text(&config, &wrong);
-        assert!(matches!(proven, Err(Flaw::Differs(_))), "{backend}: {proven:?}");
+fn a_backend_behind_a_hash_that_takes_no_connection_is_seen() {
+    for (source, places) in [
+        (
+            "host a = 10.9.1.11\nhost b = 10.9.1.12\nbalance tcp 203.0.113.10:80-90 by source-hash buckets 343 \
+             from not 10.20.0.0/16, fd20::/16 else reject on not eth0 -> a:8080 weight 2, b:8080\n",
+            2,
+        ),
+        ("balance tcp 80 by source-hash seed 7 buckets 7 from 10.20.0.0/16, fd20::/64 -> :9050, :9051\n", 4),
+        ("balance tcp 80 by source-hash from 10.20.0.64/26 -> 10.9.1.11:81, 10.9.1.12:81, :9050\n", 3),
+    ] {
+        let config = config(source);
+        let right = text(&lowered(&config));
+        let chains: Vec<usize> = right
+            .match_indices("meta l4proto tcp ")
+            .filter(|(at, _)| {
+                ["dnat ", "redirect "].iter().any(|what| right[at + "meta l4proto tcp ".len()..].starts_with(what))
+            })
+            .map(|(at, _)| at)
+            .collect();
+        assert!(chains.len() >= places, "{right}");
+        for at in chains {
+            let wrong = format!("{}meta l4proto != tcp {}", &right[..at], &right[at + "meta l4proto tcp ".len()..]);
+            let proven = prove_text(&config, &wrong);
+            assert!(matches!(proven, Err(Flaw::Differs(_))), "{proven:?}\n{wrong}");
+        }
     }
 }
