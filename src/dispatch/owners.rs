@@ -6,6 +6,7 @@
 //! connection is. Where that would not be true, the error says so.
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use ipnet::IpNet;
@@ -77,27 +78,38 @@ pub fn claims<'c>(
     if alike && first.done == Done::Nothing {
         return Ok(Vec::new());
     }
-    let mut by_backend = vec![false; parties.len()];
+    // An interface cannot be asked, and other tools may translate what comes by another one.
+    let mut by_backend: Vec<bool> = parties.iter().map(|party| party.service.on.is_some()).collect();
     let mut wanted: Vec<bool> = parties.iter().map(|party| party.done != Done::Nothing).collect();
     let mut errors = Vec::new();
     if !alike {
-        for (earlier, later) in rivals(&parties, family) {
+        let mut blamed = None;
+        rivals(&parties, family, |earlier, later| {
             let (one, other) = (&parties[earlier as usize], &parties[later as usize]);
             if one.done == other.done {
-                continue;
+                return ControlFlow::Continue(());
             }
             wanted[earlier as usize] = true;
             if one.is_sure(other, family) {
-                continue;
+                return ControlFlow::Continue(());
             }
             match one.common(other) {
-                Some(address) => errors.push(one.cannot_tell(other, address, effect, target)),
+                // One for each service is enough to mend it by.
+                Some(_) if blamed == Some(later) => {}
+                Some(address) => {
+                    blamed = Some(later);
+                    errors.push(one.cannot_tell(other, address, effect, target));
+                    if errors.len() == MAX_ERRORS {
+                        return ControlFlow::Break(());
+                    }
+                }
                 None => {
                     by_backend[earlier as usize] = true;
                     by_backend[later as usize] = true;
                 }
             }
-        }
+            ControlFlow::Continue(())
+        });
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -108,6 +120,9 @@ pub fn claims<'c>(
     }
     Ok(list)
 }
+
+/// Errors about services that cannot be told apart: more say no more.
+const MAX_ERRORS: usize = 100;
 
 /// What an effect does to the connections of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,14 +152,23 @@ impl Done<'_> {
 struct Party<'c> {
     index: u32,
     service: &'c Service,
-    body: &'c Body,
     done: Done<'c>,
+    body: &'c Body,
+    /// Of its servers; ascending, without repetition.
+    addresses: Vec<IpAddr>,
 }
 
 impl<'c> Party<'c> {
     fn of(index: u32, service: &'c Service, family: Family, effect: Effect) -> Option<Party<'c>> {
         let body = service.body(family)?;
-        let goes_out = body.backends().iter().any(|backend| matches!(backend, Backend::Server(..)));
+        let servers = body.backends().iter().filter_map(|backend| match backend {
+            Backend::Server(address, _) => Some(*address),
+            Backend::Local(_) => None,
+        });
+        let mut addresses: Vec<IpAddr> = servers.collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let goes_out = !addresses.is_empty();
         let done = match effect {
             Effect::Accept if service.options.accept => Done::All(None),
             Effect::Accept => Done::Nothing,
@@ -159,7 +183,13 @@ impl<'c> Party<'c> {
                 },
             },
         };
-        (goes_out && takes_part(service, family, Hook::Prerouting)).then_some(Party { index, service, body, done })
+        (goes_out && takes_part(service, family, Hook::Prerouting)).then_some(Party {
+            index,
+            service,
+            done,
+            body,
+            addresses,
+        })
     }
 
     fn from(&self, family: Family) -> Option<&'c From> {
@@ -175,15 +205,9 @@ impl<'c> Party<'c> {
 
     /// A backend of both to which they do different things.
     fn common(&self, other: &Party<'_>) -> Option<IpAddr> {
-        let own: HashSet<IpAddr> = self.addresses().collect();
-        other.addresses().find(|address| own.contains(address) && self.done.at(*address) != other.done.at(*address))
-    }
-
-    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.body.backends().iter().filter_map(|backend| match backend {
-            Backend::Server(address, _) => Some(*address),
-            Backend::Local(_) => None,
-        })
+        let differs = |address: &&IpAddr| self.done.at(**address) != other.done.at(**address);
+        let is_own = |address: &&IpAddr| self.addresses.binary_search(address).is_ok();
+        other.addresses.iter().filter(is_own).find(differs).copied()
     }
 
     fn cannot_tell(&self, other: &Party<'_>, address: IpAddr, effect: Effect, target: &str) -> Diagnostic {
@@ -256,8 +280,8 @@ fn reached(to: BackendPort, ports: PortRange) -> PortRange {
     PortRange::new(to.apply(ports.first()), to.apply(ports.last())).expect("a backend's ports ascend as the listener's")
 }
 
-/// Pairs of parties with a connection that either could have, the earlier first.
-fn rivals(parties: &[Party<'_>], family: Family) -> Vec<(u32, u32)> {
+/// Visits pairs of parties with a connection that either could have, the earlier first, those of a later one in a row.
+fn rivals(parties: &[Party<'_>], family: Family, mut visit: impl FnMut(u32, u32) -> ControlFlow<()>) {
     #[derive(Default)]
     struct Port {
         hosts: HashMap<IpAddr, Vec<u32>>,
@@ -265,12 +289,12 @@ fn rivals(parties: &[Party<'_>], family: Family) -> Vec<(u32, u32)> {
     }
     let mut ports: HashMap<(Protocol, u16), Port> = HashMap::new();
     let mut ranges: Vec<u32> = Vec::new();
-    let mut found = Vec::new();
+    let mut stopped = false;
     for (later, party) in (0u32..).zip(parties) {
         let mut seen = HashSet::new();
         let mut meet = |earlier: u32| {
-            if seen.insert(earlier) && parties[earlier as usize].meets(party, family) {
-                found.push((earlier, later));
+            if !stopped && seen.insert(earlier) && parties[earlier as usize].meets(party, family) {
+                stopped = visit(earlier, later).is_break();
             }
         };
         let is_single = party.service.ports.iter().all(|ports| ports.is_single());
@@ -303,8 +327,10 @@ fn rivals(parties: &[Party<'_>], family: Family) -> Vec<(u32, u32)> {
                 }
             }
         }
+        if stopped {
+            return;
+        }
     }
-    found
 }
 
 impl Party<'_> {
@@ -323,9 +349,15 @@ impl Party<'_> {
         let apart = |one: &From, two: &From| {
             let (one_nets, two_nets) = (one.nets.get(family), two.nets.get(family));
             match (one.not, two.not) {
-                (false, false) => !one_nets.iter().any(|net| two_nets.iter().any(|other| touch(net, other))),
-                (true, false) => two_nets.iter().all(|net| one_nets.iter().any(|kept| kept.contains(net))),
-                (false, true) => one_nets.iter().all(|net| two_nets.iter().any(|kept| kept.contains(net))),
+                (false, false) => {
+                    !one_nets.iter().any(|net| holder(two_nets, net).is_some_and(|other| touch(net, other)))
+                }
+                (true, false) => {
+                    two_nets.iter().all(|net| holder(one_nets, net).is_some_and(|kept| kept.contains(net)))
+                }
+                (false, true) => {
+                    one_nets.iter().all(|net| holder(two_nets, net).is_some_and(|kept| kept.contains(net)))
+                }
                 (true, true) => false,
             }
         };
@@ -334,6 +366,13 @@ impl Party<'_> {
             && one.destinations(family).any(|place| two.destinations(family).any(|other| same_place(place, other)))
             && !matches!((self.from(family), other.from(family)), (Some(one), Some(two)) if apart(one, two))
     }
+}
+
+/// Of ascending and disjoint nets, the last that begins where `net` ends or before: the only one that may hold it, and
+/// one that touches it if any does.
+fn holder<'n>(nets: &'n [IpNet], net: &IpNet) -> Option<&'n IpNet> {
+    let behind = nets.partition_point(|other| other.network() <= net.broadcast());
+    behind.checked_sub(1).map(|place| &nets[place])
 }
 
 #[cfg(test)]
@@ -421,5 +460,38 @@ mod tests {
             show(text, Effect::SourceNat),
             ["a tcp any:80 10.0.0.1:8080 10.0.0.2:8080", "b tcp any:80 10.0.0.1:8080 10.0.0.3:8080"]
         );
+    }
+
+    #[test]
+    fn many_that_cannot_be_told_apart_are_few_errors() {
+        let one = |nth: u32| {
+            let option = if nth.is_multiple_of(2) { " masquerade" } else { "" };
+            format!("balance tcp 80 on e{nth} as s{nth}{option} -> 10.9.1.1:80\n")
+        };
+        let text: String = (0..1_000).map(one).collect();
+        assert_eq!(show(&text, Effect::SourceNat).len(), MAX_ERRORS);
+        let few: String = (0..6).map(one).collect();
+        assert_eq!(show(&few, Effect::SourceNat).len(), 5);
+    }
+
+    #[test]
+    fn of_disjoint_nets_one_can_hold_or_touch_another() {
+        let nets: Vec<IpNet> =
+            ["10.0.0.0/16", "10.2.0.0/24", "10.2.1.0/24"].map(|net| net.parse().expect("a prefix")).to_vec();
+        let touches = |text: &str| {
+            let net: IpNet = text.parse().expect("a prefix");
+            holder(&nets, &net).is_some_and(|other| other.contains(&net) || net.contains(other))
+        };
+        for (text, does) in [
+            ("10.0.3.0/24", true),
+            ("10.1.0.0/16", false),
+            ("10.2.0.0/16", true),
+            ("10.0.0.0/8", true),
+            ("9.0.0.0/8", false),
+            ("10.2.1.7/32", true),
+            ("10.2.2.0/24", false),
+        ] {
+            assert_eq!(touches(text), does, "{text}");
+        }
     }
 }

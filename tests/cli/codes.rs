@@ -174,4 +174,11 @@ fn sticky_capacity() {
         "{}",
         silent.stderr
     );
+    // Every set that a rule fills is made before, that of a service with one backend too.
+    let filled = silent.stdout.lines().filter_map(|line| line.split_once("--add-set ")).map(|(_, rest)| rest);
+    let filled: Vec<&str> = filled.filter_map(|rest| rest.split(' ').next()).collect();
+    assert_eq!(filled.len(), 3, "{}", silent.stdout);
+    for name in filled {
+        assert!(silent.stdout.contains(&format!("# Before: ipset -exist create {name} ")), "{}", silent.stdout);
+    }
 }

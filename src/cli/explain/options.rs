@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::ir::options::{Limit, MaxConnections, Near, Options, SourceNat};
 use crate::ir::{Family, Service};
 use crate::option::Else;
+use crate::option::limit::Unit;
 use crate::statement::net::show;
 
 /// Backends that are listed with the clients near them, of each family.
@@ -23,7 +24,8 @@ pub fn lines(service: &Service) -> Vec<String> {
     if let Some(Limit { rate, unit, burst, per_source, otherwise }) = limit {
         let whom = if *per_source { " from each client" } else { "" };
         list.push(format!(
-            "at most {rate} new connections a {}{whom}, {burst} at once; {}",
+            "at most {rate} new connections {} {}{whom}, {burst} at once; {}",
+            if *unit == Unit::Hour { "an" } else { "a" },
             unit.name(),
             surplus(*otherwise)
         ));

@@ -142,8 +142,6 @@ impl<'a> Picker<'a> {
         for &index in &weights.backends {
             let backend = group.backends[index as usize];
             let Some(known) = self.front(family, &prefix).known(backend) else { return };
-            let set = self.front(family, &prefix).client_set(backend);
-            nat.sets.extend(set);
             let target = Target::Goto(self.backend_chain(nat, family, group, index));
             nat.push(
                 chain,
@@ -225,6 +223,8 @@ impl<'a> Picker<'a> {
             nat.push(chain, family, Rule { comment, target: Target::Count, ..Rule::EMPTY });
         }
         let remember = self.front(family, nat.names.prefix()).remember(backend);
+        let set = self.front(family, nat.names.prefix()).client_set(backend);
+        nat.sets.extend(set);
         if let Some((matches, target)) = remember {
             nat.push(chain, family, Rule { matches, comment: Some(self.comment), target, ..Rule::EMPTY });
         }
