@@ -31,9 +31,9 @@ fn reach(lab: &Lab, to: &str, client: IpAddr) -> String {
 
 #[test]
 fn clients_are_forgotten_when_they_stay_away_and_not_before() {
-    const PAUSE: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_secs(4);
     let Some(lab) = lab!() else { return };
-    let program = with_hosts("balance tcp,udp vip:80 by round-robin sticky 3s -> b1:8080, b2:8080, b3:8080\n");
+    let program = with_hosts("balance tcp,udp vip:80 by round-robin sticky 6s -> b1:8080, b2:8080, b3:8080\n");
     for target in lab.targets() {
         lab.install(target, &program).expect("a correct program");
         let pairs = [false, true].map(|ipv6| clients(ipv6, 2));
@@ -70,11 +70,12 @@ fn a_client_stays_with_every_form_of_backends_over_all_protocols_and_hooks() {
                 lab.install(target, &program).unwrap_or_else(|trouble| panic!("{target}: {trouble}"));
                 for ipv6 in [false, true] {
                     let to = &vips(80)[usize::from(ipv6)];
-                    let probe = |proto| lab.probe(proto, to).sources(clients(ipv6, 10)).servers();
-                    let first = probe(Proto::Tcp);
+                    let probe = |proto, count| lab.probe(proto, to).sources(clients(ipv6, count)).servers();
+                    // Of two thirds and one third, all are equal once in 10¹⁴ times.
+                    let first = probe(Proto::Tcp, 80);
                     assert!(first.iter().any(|server| *server != first[0]), "{target} {by}{form}: {first:?}");
                     for proto in [Proto::Udp, Proto::Sctp, Proto::Tcp] {
-                        assert_eq!(probe(proto), first, "{target} {by}{form} {proto:?} {to}");
+                        assert_eq!(probe(proto, 10), first[..10], "{target} {by}{form} {proto:?} {to}");
                     }
                     let own = lab.probe(Proto::Tcp, to).from(Host::Balancer).count(4).servers();
                     assert!(
