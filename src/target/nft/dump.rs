@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashMapExt};
 use ipnet::IpNet;
 
+use crate::endpoint::quad;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::trace::Unknown;
@@ -512,7 +513,7 @@ impl Kind {
                 },
                 None => Value::Name(word.into()),
             },
-            Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
+            Kind::Address => address(word).map_or_else(other, Value::Address),
             // Their numbers have no names.
             Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
             Kind::Family | Kind::Protocol | Kind::AddressType | Kind::State | Kind::Direction | Kind::Status => {
@@ -523,6 +524,14 @@ impl Kind {
             }
             Kind::Verdict | Kind::Unknown => other(),
         }
+    }
+}
+
+/// An address; most are of IPv4.
+pub fn address(word: &str) -> Option<IpAddr> {
+    match quad(word.as_bytes()) {
+        Some((address, length)) if length == word.len() => Some(address.into()),
+        Some(_) | None => word.parse().ok(),
     }
 }
 

@@ -86,6 +86,13 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// Takes what is made of the text from here on, where anything is: it goes up to the end of a token in this line.
+    pub fn take<T>(&mut self, read: impl FnOnce(&'a str) -> Option<(T, &'a str)>) -> Option<T> {
+        let (value, rest) = read(self.rest)?;
+        (self.rest, self.ahead) = (rest, None);
+        Some(value)
+    }
+
     /// These words and no others, in the line.
     pub fn words(&mut self, words: &[&str]) -> Result<(), ReadError> {
         for word in words {
