@@ -20,15 +20,15 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
-use crate::survey::{self, Asked, Survey};
+use crate::survey::{self, Amount, Asked, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
 use super::dump::{ChainId, Dump, Match, Policy, Rule, Table, TableName, Target};
 use super::model::DnatPort;
-use flow::{Flow, Flows, keep, marked, merge, sum};
+use flow::{Flow, Flows, keep, marked, merge, merged, sum};
 use hooks::Beyond;
 use index::{Index, Key};
-use part::Part;
+use part::{Chance, Part, Reckoning};
 use test::{Answer, At, Counters, Place};
 
 /// Rules that are tested for one packet; a chain that is reached over and over costs each time.
@@ -39,6 +39,9 @@ const MAX_STEPS: usize = 200_000;
 
 /// Packets that differ (in marks, say) at one rule.
 const MAX_FLOWS: usize = 4096;
+
+/// Chains above each other, mostly.
+const SOME_FRAMES: usize = 4;
 
 /// Words of 64 bits in all parts: a cascade of six thousand rules.
 const MAX_WORDS: u64 = 1 << 24;
@@ -78,6 +81,32 @@ impl<'d> Evaluator<'d> {
         Evaluator { strict: true, ..self }
     }
 
+    fn surveyed<S>(
+        &self,
+        packet: &Packet,
+        machine: &Machine,
+        reckoning: Reckoning,
+        share: fn(&Part) -> S,
+    ) -> survey::Answer<S> {
+        let asked = Asked::new(packet);
+        let mut run = Run::new(self, packet, machine);
+        run.asked = Some(&asked);
+        run.reckoning = reckoning;
+        run.go();
+        run.sum_up();
+        let cost = 1 + run.tests;
+        let mut actions: Vec<(Action, S)> = Vec::with_capacity(run.outcomes.len());
+        if !self.strict || run.unknown.is_empty() {
+            for same in run.outcomes.chunk_by(|(one, _), (other, _)| one.action == other.action) {
+                let [(end, part), others @ ..] = same else { continue };
+                let mut sum = part.clone();
+                others.iter().for_each(|(_, part)| sum.add(part));
+                actions.push((end.action.clone(), share(&sum)));
+            }
+        }
+        survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
+    }
+
     /// Where nothing is known of a packet, because it is of the other family.
     fn is_for(&self, packet: &Packet) -> bool {
         Family::of(packet.destination) == self.family && Family::of(packet.source) == self.family
@@ -113,24 +142,11 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> survey::Answer {
-        let asked = Asked::new(packet);
-        let mut run = Run::new(self, packet, machine);
-        run.asked = Some(&asked);
-        run.go();
-        run.sum_up();
-        let cost = 1 + run.tests;
-        let mut actions: Vec<(Action, Part)> = Vec::with_capacity(run.outcomes.len());
-        for (end, part) in run.outcomes {
-            match actions.last_mut() {
-                Some((action, sum)) if *action == end.action => sum.add(&part),
-                Some(_) | None => actions.push((end.action, part)),
-            }
-        }
-        if self.strict && !run.unknown.is_empty() {
-            actions.clear();
-        }
-        let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        survey::Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
+        self.surveyed(packet, machine, Reckoning::Exact, Part::share)
+    }
+
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> survey::Answer<Amount> {
+        self.surveyed(packet, machine, Reckoning::Bounds, Part::amount)
     }
 
     fn interfaces(&self) -> Vec<Interface> {
@@ -187,6 +203,7 @@ struct Run<'e, 'd, 'p> {
     words: u64,
     stopped: bool,
     asked: Option<&'p Asked>,
+    reckoning: Reckoning,
 }
 
 impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
@@ -207,6 +224,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             words: 0,
             stopped: false,
             asked: None,
+            reckoning: Reckoning::Exact,
         }
     }
 
@@ -223,8 +241,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             translated: Source::Kept,
             comment: None,
         };
-        let flows = smallvec![(flow, Part::one())];
+        let flows = smallvec![(flow, Part::one(self.reckoning))];
         let flows = if self.rules.is_for(self.packet) { self.hooks(flows) } else { flows };
+        self.outcomes.reserve(flows.len());
         for (flow, part) in flows {
             self.end(End { action: flow.action, source: flow.translated, comment: flow.comment }, part);
         }
@@ -252,6 +271,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
 
     /// Makes equal outcomes one, and sorts them.
     fn sum_up(&mut self) {
+        if self.outcomes.len() <= 1 {
+            return;
+        }
         self.outcomes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         self.outcomes.dedup_by(|(end, part), (own, sum)| {
             let same = end == own;
@@ -274,10 +296,13 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let chain = &table.chains[id.0 as usize];
         // Translation leaves alone what is not tracked.
         let (flows, mut accepted): (Flows<'d>, Flows<'d>) = match name {
-            TableName::Nat => flows.into_iter().partition(|(flow, _)| flow.tracked),
+            TableName::Nat if flows.iter().any(|(flow, _)| !flow.tracked) => {
+                flows.into_iter().partition(|(flow, _)| flow.tracked)
+            }
             _ => (flows, Flows::new()),
         };
-        let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false }];
+        let mut frames: SmallVec<[Frame<'d>; SOME_FRAMES]> = SmallVec::new();
+        frames.push(Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false });
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
             let key = |(flow, _): &(Flow<'_>, _)| Key {
@@ -303,9 +328,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 continue;
             }
             let Some(Frame { mut live, returned, goto, .. }) = frames.pop() else { break };
-            merge(&mut live, returned);
+            if !returned.is_empty() {
+                merge(&mut live, returned);
+            }
             match frames.last_mut() {
-                Some(above) if goto => above.returned.extend(live),
+                Some(above) if goto => keep(&mut above.returned, live),
                 Some(above) => merge(&mut above.live, live),
                 None => match chain.policy {
                     Some(Policy::Drop) if !self.stopped => {
@@ -313,13 +340,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                             self.end(End { action: Action::Drop, source: flow.translated, comment: None }, part);
                         }
                     }
-                    Some(Policy::Accept | Policy::Drop) | None => accepted.extend(live),
+                    Some(Policy::Accept | Policy::Drop) | None => keep(&mut accepted, live),
                 },
             }
         }
-        let mut merged = Flows::new();
-        merge(&mut merged, accepted);
-        merged
+        merged(accepted)
     }
 
     /// Tests one rule for everything that reaches it; a chain that it leads to comes back.
@@ -343,16 +368,20 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let plain = self.steps.is_none() && self.counters.is_none() && !crowded;
         if let ([(flow, _)], true) = (&frame.live[..], plain) {
             // The usual case, without the lists of the general one.
-            let answer = test::test(rule, at, flow, None);
+            let answer = test::test(rule, &at, flow, None);
             match (&answer, &rule.target) {
                 (Answer::No, _) | (Answer::Yes(_), Target::Next) => return None,
                 (Answer::CannotTell, _) | (_, Target::Unknown(_)) => {}
-                (Answer::Yes(_), _) => {
-                    let mut taken = Flows::new();
-                    if let Some((flow, part)) = frame.live.pop() {
-                        self.split(flow, part, answer, &mut frame.live, &mut taken);
-                    }
+                (Answer::Yes(chances), _) if chances.is_empty() => {
+                    let taken = std::mem::take(&mut frame.live);
                     return self.apply(rule, taken, frame, accepted);
+                }
+                (Answer::Yes(chances), _) => {
+                    let flow = flow.clone();
+                    let rest = &mut frame.live[0].1;
+                    let (part, left) = self.divide(rest, chances);
+                    *rest = left;
+                    return self.apply(rule, smallvec![(flow, part)], frame, accepted);
                 }
             }
         }
@@ -361,7 +390,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let answers: SmallVec<[Answer; 1]> = frame
             .live
             .iter()
-            .map(|(flow, _)| match test::test(rule, at, flow, self.counters.as_mut()) {
+            .map(|(flow, _)| match test::test(rule, &at, flow, self.counters.as_mut()) {
                 Answer::Yes(chances) if crowded && !chances.is_empty() => Answer::CannotTell,
                 answer => answer,
             })
@@ -392,8 +421,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 chain: chain.name.to_owned(),
                 rule: rule.text.to_owned(),
                 hit,
-                reached: reached.share(),
-                taken: sum(&taken).share(),
+                reached,
+                taken: sum(&taken),
             });
         }
         if taken.is_empty() { None } else { self.apply(rule, taken, frame, accepted) }
@@ -406,21 +435,24 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             Answer::Yes(chances) => chances,
         };
         self.drawn |= !chances.is_empty() && self.counters.is_some();
-        let mut left = Part::zero();
-        let mut part = part;
-        for chance in chances {
-            let rest = part.times(chance.rest());
-            match left.is_zero() {
-                true => left = rest,
-                false => left.add(&rest),
-            }
-            part = part.times(chance);
-            self.words += part.words() + left.words();
+        if chances.is_empty() {
+            return taken.push((flow, part));
         }
-        if !left.is_zero() {
-            rest.push((flow.clone(), left));
-        }
+        let (part, left) = self.divide(&part, &chances);
+        rest.push((flow.clone(), left));
         taken.push((flow, part));
+    }
+
+    /// The part that some chances take, at least one, and what they leave.
+    fn divide(&mut self, part: &Part, chances: &[Chance]) -> (Part, Part) {
+        let (mut taken, mut left) = (part.times(chances[0]), part.times(chances[0].rest()));
+        self.words += taken.words() + left.words();
+        for chance in &chances[1..] {
+            left.add(&taken.times(chance.rest()));
+            taken = taken.times(*chance);
+            self.words += taken.words() + left.words();
+        }
+        (taken, left)
     }
 
     /// What a target does to everything that its rule takes.
@@ -434,7 +466,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let comment = rule.comment.as_deref();
         let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Flows::new(), goto });
         match &rule.target {
-            Target::Accept => accepted.extend(taken),
+            Target::Accept => keep(accepted, taken),
             Target::Return => frame.returned.extend(taken),
             Target::Jump(chain) => return inner(*chain, false, taken),
             Target::Goto(chain) => return inner(*chain, true, taken),

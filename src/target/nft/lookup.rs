@@ -31,6 +31,12 @@ impl<'a> Scene<'a> {
             },
         };
         if let Elements::Named(name) = elements
+            && state.learned.iter().any(|(set, ..)| *set == &**name)
+        {
+            // That a key was not learned holds for this one alone.
+            key.iter().for_each(|part| self.notes.pin(part));
+        }
+        if let Elements::Named(name) = elements
             && let Some((_, _, data)) = state.learned.iter().find(|(set, old, _)| *set == &**name && is_same(old, key))
         {
             return give(Portion::ONE, Some(Ok(Hit::Learned(data))));

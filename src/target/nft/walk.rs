@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
-use crate::survey::{Answer, Asked, Facets, Survey};
+use crate::survey::{Amount, Answer, Asked, Survey};
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown, Walk};
 
 use super::dump::{ChainKind, Dump, HookPoint, Operand, Rule, Statement, Value, Verdict};
@@ -59,6 +59,26 @@ impl<'d> Evaluator<'d> {
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
         Evaluator { strict: true, ..self }
+    }
+
+    /// No program of this target translates sources yet: rules that do cannot be told to be right.
+    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, of: fn(&Portion) -> S) -> Answer<S> {
+        let asked = Asked::new(packet);
+        let mut walker = self.walker(packet, machine, None, Notes(Some(&asked)));
+        walker.connection();
+        let cost = 1 + (BUDGET - walker.meter.budget);
+        let is_told = walker.unknown.is_empty() && walker.outcomes.iter().all(|one| one.source == Source::Kept);
+        let mut ended = if is_told || !self.strict { walker.outcomes } else { Vec::new() };
+        ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
+        let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
+        for Ended { action, share, .. } in ended {
+            match actions.last_mut() {
+                Some((last, sum)) if *last == action => *sum = sum.plus(&share),
+                Some(_) | None => actions.push((action, share)),
+            }
+        }
+        let actions = actions.into_iter().map(|(action, share)| (action, of(&share))).collect();
+        Answer { actions, horizon: asked.horizon(), facets: asked.facets(), hashed: asked.hashed(), cost }
     }
 
     fn walker<'a>(
@@ -144,25 +164,12 @@ impl Walk for Evaluator<'_> {
 }
 
 impl Survey for Evaluator<'_> {
-    /// No program of this target translates sources yet: rules that do cannot be told to be right.
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        let asked = Asked::new(packet);
-        let mut walker = self.walker(packet, machine, None, Notes(Some(&asked)));
-        walker.connection();
-        let cost = 1 + (BUDGET - walker.meter.budget);
-        let is_told = walker.unknown.is_empty() && walker.outcomes.iter().all(|one| one.source == Source::Kept);
-        let mut ended = if is_told || !self.strict { walker.outcomes } else { Vec::new() };
-        ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
-        let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
-        for Ended { action, share, .. } in ended {
-            match actions.last_mut() {
-                Some((last, sum)) if *last == action => *sum = sum.plus(&share),
-                Some(_) | None => actions.push((action, share)),
-            }
-        }
-        let actions = actions.into_iter().map(|(action, share)| (action, share.share())).collect();
-        let facets = Facets { protocol: true, ..asked.facets() };
-        Answer { actions, horizon: asked.horizon(), facets, hashed: asked.hashed(), cost }
+        self.surveyed(packet, machine, Portion::share)
+    }
+
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
+        self.surveyed(packet, machine, Portion::amount)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

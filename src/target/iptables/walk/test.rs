@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use crate::ir::Family;
 use crate::meaning::Action;
 use crate::statement::balance::Protocol;
-use crate::survey::{Asked, Side};
-use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, States};
+use crate::survey::{Asked, Protocols, Side};
+use crate::target::iptables::dump::{AddressTypes, Interface, Match, Net, Ports, Rule, RuleProtocol, States};
 use crate::target::iptables::model::Negatable;
 use crate::trace::{Machine, Packet, Source};
 
@@ -57,8 +57,8 @@ impl At<'_> {
 
 /// Whether an address lies in a net was asked.
 fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
-    match (net.prefix(), address) {
-        (Some(prefix), _) => asked.range(side, address, prefix.network(), prefix.broadcast()),
+    match (net.range(), address) {
+        (Some((first, last)), _) => asked.range(side, address, first, last),
         // A mask with holes may answer otherwise at the very next address.
         (None, Some(address)) => asked.range(side, Some(address), address, address),
         (None, None) => {}
@@ -69,17 +69,8 @@ fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
 pub type Counters = foldhash::HashMap<(*const (), usize), u64>;
 
 /// `counters` are followed where one sequence is asked for; without them every counter is at any place.
-pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
-    let at = At { line: rule.line, ..at };
-    let mut unsure = false;
-    // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
-    for field in Field::ALL {
-        match header(field, rule, at, flow) {
-            Some(Some(false)) => return Answer::No,
-            Some(None) => unsure = true,
-            Some(Some(true)) | None => {}
-        }
-    }
+pub fn test(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>, mut counters: Option<&mut Counters>) -> Answer {
+    let Some(mut unsure) = own(rule, at, flow) else { return Answer::No };
     let mut chances = SmallVec::new();
     for (place, one) in rule.matches.iter().enumerate() {
         let answer = match one {
@@ -102,7 +93,7 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
                     drawn(if *not { chance.rest() } else { chance }, &mut chances)
                 }
             },
-            other => plain(other, at, flow),
+            other => plain(other, At { line: rule.line, ..*at }, flow),
         };
         match answer {
             Some(true) => {}
@@ -111,6 +102,20 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, mut counters: Option<&
         }
     }
     if unsure { Answer::CannotTell } else { Answer::Yes(chances) }
+}
+
+/// Whether a rule's own options are unsure; `None` where one of them is not met.
+fn own(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<bool> {
+    let mut unsure = false;
+    // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
+    for field in Field::ALL {
+        match header(field, rule, at, flow) {
+            Some(Some(false)) => return None,
+            Some(None) => unsure = true,
+            Some(Some(true)) | None => {}
+        }
+    }
+    Some(unsure)
 }
 
 /// A rule's own options.
@@ -128,7 +133,8 @@ impl Field {
 }
 
 /// What an option says to a packet, where the rule has it; the inner `None` is not known.
-fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
+#[inline(always)]
+fn header(field: Field, rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
     let net = |side, address, net: &Negatable<Net>| {
         at.ask(|asked| ask_net(asked, side, address, &net.value));
         holds(net, |net| in_net(address, net, at))
@@ -137,7 +143,7 @@ fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<
         Field::Destination => rule.destination.as_ref().map(|own| net(Side::Destination, flow.destination, own)),
         Field::Source => rule.source.as_ref().map(|own| net(Side::Source, flow.source, own)),
         Field::Protocol => rule.protocol.as_ref().map(|protocol| {
-            at.ask(Asked::protocol);
+            ask_protocol(at, protocol.value);
             holds(protocol, |own| Some(own.is(at.packet.protocol)))
         }),
         Field::Input => rule.input.as_ref().map(|interface| {
@@ -145,6 +151,15 @@ fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<
             holds(interface, |own| on(at.input, own))
         }),
         Field::Output => rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
+    }
+}
+
+/// Whether it is a protocol was asked.
+fn ask_protocol(at: &At<'_>, protocol: RuleProtocol) {
+    match protocol {
+        RuleProtocol::One(protocol) => at.ask(|asked| asked.protocol(protocol)),
+        // That none of them is one of the others is no news.
+        RuleProtocol::Other => {}
     }
 }
 
@@ -172,7 +187,7 @@ fn on(place: Place<'_>, interface: &Interface<'_>) -> Option<bool> {
 }
 
 /// No address is some address of this machine.
-fn in_net(address: Option<IpAddr>, net: &Net, at: At<'_>) -> Option<bool> {
+fn in_net(address: Option<IpAddr>, net: &Net, at: &At<'_>) -> Option<bool> {
     if let Some(address) = address {
         return Some(net.contains(address));
     }
@@ -217,7 +232,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::TcpFlags { not, mask, set } => {
             const SYN: u8 = 0x02;
-            at.ask(Asked::protocol);
+            at.ask(|asked| asked.protocol(Protocol::Tcp));
             Some((packet.protocol == Protocol::Tcp && SYN & mask == *set) != *not)
         }
         Match::Fragment { not } => Some(*not),
@@ -235,7 +250,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         Match::State { not, states } => unless(not, in_state(*states, flow, at)),
         Match::Reply(reply) => Some(flow.tracked && !reply),
         Match::TrackedProtocol { not, protocol } => {
-            at.ask(Asked::protocol);
+            ask_protocol(&at, *protocol);
             Some(flow.tracked && protocol.is(packet.protocol) != *not)
         }
         Match::OriginalAddress { not, side, net } => {
@@ -269,7 +284,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         Match::Bpf(program) => {
             at.ask(|asked| {
                 asked.hash_source(u64::from(at.line));
-                asked.protocol();
+                asked.protocols(Protocols::ALL);
                 if !bpf::reads_source_alone(program.instructions(), packet.destination.is_ipv6()) {
                     let own = packet.destination;
                     asked.range(Side::Destination, Some(own), own, own);
