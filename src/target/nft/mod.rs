@@ -18,6 +18,7 @@ mod names;
 mod piece;
 mod portion;
 mod proof;
+mod read_chains;
 mod read_halves;
 mod read_json;
 mod read_rule;

@@ -11,6 +11,7 @@ use super::dump::{
     Base, Chain, ChainKind, Data, Dump, Element, Elements, Expr, Field, HookPoint, Kind, Nat, Operand, Operator,
     ReadError, Rule, Set, Statement, Table, TableFamily, Value, Verdict, address as address_of, number,
 };
+use super::read_chains;
 use super::read_rule::payload;
 use super::tokens::{Token, Tokens};
 
@@ -63,6 +64,7 @@ pub fn learn(text: &str) -> Option<Statement> {
 
 fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
     tokens.sign(b'{')?;
+    let mut one_by_one = false;
     while !tokens.accept(b'}') {
         match tokens.peek_on() {
             Token::Word("map") => {
@@ -74,12 +76,21 @@ fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
                 table.add_set(one);
             }
             Token::Word("chain") => {
-                tokens.next();
-                let one = chain(tokens)?;
-                if table.chain(&one.name).is_some() {
-                    return tokens.error(format!("the chain `{}` is there twice", one.name));
+                let read = if one_by_one { None } else { read_chains::read(tokens) };
+                one_by_one = true;
+                let list = match read {
+                    Some(list) => list,
+                    None => {
+                        tokens.next();
+                        vec![chain(tokens)?]
+                    }
+                };
+                for one in list {
+                    if table.chain(&one.name).is_some() {
+                        return tokens.error(format!("the chain `{}` is there twice", one.name));
+                    }
+                    table.add_chain(one);
                 }
-                table.add_chain(one);
             }
             Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::Newline | Token::End => {
                 return tokens.expected("`map`, `chain` or `}`");
@@ -146,7 +157,8 @@ fn comment(tokens: &mut Tokens<'_>) -> Read<Option<Box<str>>> {
     }
 }
 
-fn chain(tokens: &mut Tokens<'_>) -> Read<Chain> {
+/// Behind the word `chain`.
+pub fn chain(tokens: &mut Tokens<'_>) -> Read<Chain> {
     let name = tokens.word("the name of a chain")?.to_owned();
     tokens.sign(b'{')?;
     tokens.peek_on();

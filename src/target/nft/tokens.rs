@@ -29,6 +29,18 @@ impl<'a> Tokens<'a> {
         Tokens { rest: text, line: 1, ahead: None }
     }
 
+    /// The text from the next token on, with blanks before it.
+    pub fn rest(&self) -> &'a str {
+        self.rest
+    }
+
+    /// Goes on at an end of what is left.
+    pub fn skip_to(&mut self, end: &'a str) {
+        let skipped = &self.rest.as_bytes()[..self.rest.len() - end.len()];
+        self.line += memchr::memchr_iter(b'\n', skipped).count();
+        (self.rest, self.ahead) = (end, None);
+    }
+
     pub fn error<T>(&self, message: impl Into<String>) -> Result<T, ReadError> {
         Err(ReadError { line: Some(self.line), message: message.into() })
     }
