@@ -10,7 +10,7 @@ use crate::ir::options::SourceNat;
 use crate::ir::{Config, Family, Service};
 
 use super::lower::NatChains;
-use super::model::{Chain, ChainId, CommentId, HookJump, Match, Negatable, Rule, Target, Translated};
+use super::model::{Chain, ChainId, CommentId, DestinationType, HookJump, Match, Negatable, Rule, Target, Translated};
 
 /// Rules for the claims of one service on one destination: clients times backends.
 const MAX_RULES: usize = 65_536;
@@ -18,12 +18,18 @@ const MAX_RULES: usize = 65_536;
 /// The chain behind POSTROUTING, where any service changes who backends see.
 pub fn postrouting(config: &Config, nat: &mut NatChains) -> Option<HookJump> {
     let mut chain = None;
+    let opens = config.services().iter().any(|service| service.output);
     for family in Family::ALL {
         for claim in own_claims(config, family, Effect::SourceNat, nat) {
             let chain = *chain.get_or_insert_with(|| {
                 let name = nat.names.fixed("POSTROUTING");
                 nat.add(name)
             });
+            // What was redirected on its way out comes by here too, and looks like what another service has.
+            if opens && nat.chains[chain.0 as usize].rules(family).is_empty() {
+                let matches = smallvec![Match::DestinationType(DestinationType::Local)];
+                nat.push(chain, family, Rule { matches, ..Rule::EMPTY });
+            }
             let service = &config.services()[claim.service as usize];
             let target = match &service.options.source_nat {
                 SourceNat::Kept => Target::Return,

@@ -19,7 +19,7 @@ use crate::ir::{Config, Family};
 
 use super::model::{Chain, Element, Field, Hook, Name, Rule, Statement, Value, Verdict, VerdictMap, short};
 use super::names::{Names, fixed};
-use super::piece::{goto, net, one, plain};
+use super::piece::{goto, local, net, one, plain};
 
 /// The chains of source NAT: none where no service has any.
 #[derive(Default)]
@@ -69,6 +69,10 @@ pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>>
             }
         }
         made.chains[at].rules = rules;
+    }
+    // What was redirected on its way out comes by here too, and looks like what another service has.
+    if !base.is_empty() && config.services().iter().any(|service| service.output) {
+        base.insert(0, plain([local(), Statement::Verdict(Verdict::Return)]));
     }
     if !base.is_empty() {
         made.base = Some(Chain { name: fixed(Hook::Postrouting.name()), hook: Some(Hook::Postrouting), rules: base });
