@@ -10,7 +10,7 @@ use num_traits::{One, Zero};
 
 use crate::ir::hash::Hash6;
 use crate::ir::options::SourceNat;
-use crate::ir::share::{Share, shares};
+use crate::ir::share::{Fraction, Share, fractions, shares};
 use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Group, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
@@ -73,8 +73,8 @@ pub fn outcome(config: &Config, connection: &Connection, local: &[IpNet], hash6:
 }
 
 /// What a service does with a connection that it listens to; `None` where its client goes on to the next statement.
-pub fn of_service(service: &Service, connection: &Connection, hash6: Hash6) -> Option<Vec<(Action, Share)>> {
-    let certain = |action| Some(vec![(action, Share::one())]);
+pub fn of_service<F: Fraction>(service: &Service, connection: &Connection, hash6: Hash6) -> Option<Vec<(Action, F)>> {
+    let certain = |action| Some(vec![(action, F::all())]);
     let otherwise = service.from.as_ref().and_then(|from| from.otherwise);
     if !service.from.as_ref().is_none_or(|from| from.allows(connection.source)) {
         return certain(kept_out(otherwise?));
@@ -122,30 +122,31 @@ fn goes_to(service: &Service, wanted: Destination, destination: IpAddr, local: &
 }
 
 /// The share of each backend for this connection.
-fn pick(service: &Service, group: &Group, connection: &Connection, hash6: Hash6) -> Vec<Share> {
+fn pick<F: Fraction>(service: &Service, group: &Group, connection: &Connection, hash6: Hash6) -> Vec<F> {
     match service.algorithm {
-        Algorithm::Random | Algorithm::RoundRobin => shares(&group.members, group.backends.len()),
+        Algorithm::Random | Algorithm::RoundRobin => fractions(&group.members, group.backends.len()),
         Algorithm::SourceHash(hash) => {
-            let mut shares = vec![Share::zero(); group.backends.len()];
+            let mut shares = vec![F::none(); group.backends.len()];
             let owner = group.buckets[hash.bucket(connection.source, hash6) as usize];
-            shares[owner as usize] = Share::one();
+            shares[owner as usize] = F::all();
             shares
         }
     }
 }
 
-fn collect(group: &Group, shares: Vec<Share>, port: u16) -> Vec<(Action, Share)> {
-    let mut list: Vec<(Action, Share)> = Vec::new();
-    let pairs = group.backends.iter().zip(shares).filter(|(_, share)| !share.is_zero());
-    let mut actions: Vec<(Action, Share)> = pairs.map(|(backend, share)| (action(*backend, port), share)).collect();
-    actions.sort();
-    for (action, share) in actions {
-        match list.last_mut() {
-            Some((last, sum)) if *last == action => *sum += share,
-            Some(_) | None => list.push((action, share)),
+fn collect<F: Fraction>(group: &Group, shares: Vec<F>, port: u16) -> Vec<(Action, F)> {
+    let pairs = group.backends.iter().zip(shares).filter(|(_, share)| !share.is_none());
+    let mut actions: Vec<(Action, F)> = Vec::with_capacity(group.backends.len());
+    actions.extend(pairs.map(|(backend, share)| (action(*backend, port), share)));
+    actions.sort_by(|(one, _), (other, _)| one.cmp(other));
+    actions.dedup_by(|(action, share), (own, sum)| {
+        let same = action == own;
+        if same {
+            *sum = sum.plus(share);
         }
-    }
-    list
+        same
+    });
+    actions
 }
 
 /// What a backend does to a connection to a port.

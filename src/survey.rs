@@ -4,13 +4,17 @@
 //! changes below the [`Horizon`]. Packet after packet, each at the horizon of the one before, covers the whole space
 //! with finitely many questions, cut at every literal that either side ever asks about.
 
+mod amount;
 mod asked;
+mod protocols;
 
 use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::trace::{Machine, Packet, Unknown};
 
+pub use amount::{Amount, Bounds};
 pub use asked::{Asked, Side};
+pub use protocols::Protocols;
 
 /// The first values above the packet's own at which some test that was asked may answer otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ fn nearer(old: &mut Option<u128>, new: Option<u128>) {
 /// The direction is not among them: it decides where the walk starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facets {
-    pub protocol: bool,
+    pub protocols: Protocols,
     /// The name of the interface that the packet arrives on.
     pub interface: bool,
     /// Which addresses are this machine's.
@@ -89,11 +93,11 @@ pub struct Facets {
 }
 
 impl Facets {
-    pub const NONE: Facets = Facets { protocol: false, interface: false, local: false };
+    pub const NONE: Facets = Facets { protocols: Protocols::NONE, interface: false, local: false };
 
     /// Whatever either asked about.
     pub fn join(&mut self, other: Facets) {
-        self.protocol |= other.protocol;
+        self.protocols = self.protocols.and(other.protocols);
         self.interface |= other.interface;
         self.local |= other.local;
     }
@@ -101,10 +105,10 @@ impl Facets {
 
 /// An answer, and how far it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Answer<S = Share> {
     /// Distinct, ascending; positive shares that sum to 1. Up to the horizon they differ in nothing but ports that are
     /// kept or shifted. Empty where it cannot be told, which agrees with nothing.
-    pub actions: Vec<(Action, Share)>,
+    pub actions: Vec<(Action, S)>,
     pub horizon: Horizon,
     pub facets: Facets,
     pub hashed: Hashed,
@@ -129,6 +133,9 @@ pub type InStep = Option<u64>;
 /// Who answers for packets.
 pub trait Survey: Sync {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer;
+
+    /// As [`Survey::answer`], with shares that cost less. It may ask more.
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount>;
 
     /// The interfaces that tests name: exact names, and prefixes.
     fn interfaces(&self) -> Vec<crate::ir::Interface>;

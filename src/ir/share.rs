@@ -10,24 +10,65 @@ use super::{Member, Node};
 /// An exact share, from 0 to 1.
 pub type Share = Ratio<BigUint>;
 
+/// What shares are reckoned in: the exact ones, or what stands in for them where there are very many.
+pub trait Fraction: Clone {
+    fn none() -> Self;
+    fn all() -> Self;
+    /// `part / of`, at most 1; `of` is positive.
+    fn ratio(part: u64, of: u64) -> Self;
+    fn is_none(&self) -> bool;
+    fn times(&self, other: &Self) -> Self;
+    fn plus(&self, other: &Self) -> Self;
+}
+
+impl Fraction for Share {
+    fn none() -> Share {
+        Share::zero()
+    }
+
+    fn all() -> Share {
+        Share::one()
+    }
+
+    fn ratio(part: u64, of: u64) -> Share {
+        // To lowest terms before the numbers are large ones: most of the shares of a program are made here.
+        let common = gcd(part, of);
+        Share::new_raw(BigUint::from(part / common), BigUint::from(of / common))
+    }
+
+    fn is_none(&self) -> bool {
+        self.is_zero()
+    }
+
+    fn times(&self, other: &Share) -> Share {
+        self * other
+    }
+
+    fn plus(&self, other: &Share) -> Share {
+        self + other
+    }
+}
+
 /// The share of each of `count` backends: weight over sum, nested pools multiplied. They sum to 1.
 pub fn shares(members: &[Member], count: usize) -> Vec<Share> {
-    let mut shares = vec![Share::zero(); count];
-    add(members, &Share::one(), &mut shares);
+    fractions(members, count)
+}
+
+/// As [`shares`], in any kind of fraction.
+pub fn fractions<F: Fraction>(members: &[Member], count: usize) -> Vec<F> {
+    let mut shares = vec![F::none(); count];
+    add(members, None, &mut shares);
     shares
 }
 
-fn add(members: &[Member], of: &Share, shares: &mut [Share]) {
+fn add<F: Fraction>(members: &[Member], of: Option<&F>, shares: &mut [F]) {
     let sum: u64 = members.iter().map(|member| u64::from(member.weight)).sum();
     for member in members.iter().filter(|member| member.weight > 0) {
-        // To lowest terms before the numbers are large ones: most of the shares of a program are made here.
-        let weight = u64::from(member.weight);
-        let common = gcd(weight, sum);
-        let own = Share::new_raw(BigUint::from(weight / common), BigUint::from(sum / common));
-        let share = if of.is_one() { own } else { of * own };
+        let own = F::ratio(u64::from(member.weight), sum);
+        let share = of.map_or_else(|| own.clone(), |of| of.times(&own));
         match &member.node {
             Node::Backend(index) => shares[*index as usize] = share,
-            Node::Pool(members) => add(members, &share, shares),
+            Node::Pool(members) => add(members, Some(&share), shares),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Facets, Hashed, Horizon};
+use super::{Facets, Hashed, Horizon, Protocols};
 use crate::address::number;
+use crate::statement::balance::Protocol;
 use crate::trace::Packet;
 
 /// Which end of the connection a test looks at.
@@ -44,9 +45,15 @@ impl Asked {
         self.facets.get()
     }
 
-    /// Which protocol it is.
-    pub fn protocol(&self) {
-        self.facets.set(Facets { protocol: true, ..self.facets.get() });
+    /// Which protocol it is, as far as these are told apart.
+    pub fn protocols(&self, asked: Protocols) {
+        let facets = self.facets.get();
+        self.facets.set(Facets { protocols: facets.protocols.and(asked), ..facets });
+    }
+
+    /// Whether it is this protocol.
+    pub fn protocol(&self, protocol: Protocol) {
+        self.protocols(Protocols::one(protocol));
     }
 
     pub fn horizon(&self) -> Horizon {

@@ -1,16 +1,15 @@
 //! The reference meaning as a party of the survey: statements in order, each asked the plain question.
 
 use foldhash::{HashMap, HashMapExt};
-use num_traits::One;
 use std::collections::BTreeSet;
 
 use crate::address::{last, number, range};
 use crate::ir::hash::{Hash6, SourceHash};
-use crate::ir::share::Share;
+use crate::ir::share::Fraction;
 use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Answer, Facets, Hashed, Horizon, Survey};
+use crate::survey::{Amount, Answer, Facets, Hashed, Horizon, Protocols, Survey};
 use crate::trace::{Machine, Packet};
 
 pub struct Reference<'a> {
@@ -194,8 +193,8 @@ fn destinations(config: &Config, family: Family, leaves: bool) -> Destinations {
     }
 }
 
-impl Survey for Reference<'_> {
-    fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
+impl Reference<'_> {
+    fn in_fractions<F: Fraction>(&self, packet: &Packet, machine: &Machine) -> Answer<F> {
         let family = Family::of(packet.destination);
         let (destination, source) = (number(packet.destination), number(packet.source));
         let arrives = matches!(packet.direction, Direction::In(_));
@@ -206,14 +205,16 @@ impl Survey for Reference<'_> {
         let mut horizon =
             Horizon { destination: starts.get(stretch + 1).copied(), port: few_until.min(many_until), ..Horizon::FAR };
         let looked_up = listed[stretch].by_port.is_some() || everywhere.by_port.is_some();
-        let mut facets = Facets { protocol: looked_up, ..Facets::NONE };
+        let protocols = if looked_up { Protocols::ALL } else { Protocols::NONE };
+        let mut facets = Facets { protocols, ..Facets::NONE };
         let mut connection = None;
         let mut cost = 1;
         for index in in_order(few, many) {
             cost += 1;
             let service = &self.config.services()[index as usize];
-            facets.protocol |= service.protocols.len() < Protocol::ALL.len();
-            if !service.protocols.contains(&packet.protocol) {
+            let speaks = |protocol| service.protocols.contains(&protocol);
+            facets.protocols = facets.protocols.and(Protocols::those(speaks));
+            if !speaks(packet.protocol) {
                 continue;
             }
             for ports in &service.ports {
@@ -255,7 +256,7 @@ impl Survey for Reference<'_> {
             }
         }
         Answer {
-            actions: vec![(Action::Pass, Share::one())],
+            actions: vec![(Action::Pass, F::all())],
             horizon,
             facets,
             hashed: None,
@@ -264,6 +265,16 @@ impl Survey for Reference<'_> {
             cut: false,
             unknown: Vec::new(),
         }
+    }
+}
+
+impl Survey for Reference<'_> {
+    fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
+        self.in_fractions(packet, machine)
+    }
+
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
+        self.in_fractions(packet, machine)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

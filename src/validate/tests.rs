@@ -78,6 +78,16 @@ fn swapped_buckets_of_a_hash_are_seen() {
     compare(program, program).expect("one program");
 }
 
+#[test]
+fn shares_that_outgrow_words_are_decided_exactly() {
+    let program = "pool p = a:1 weight 65521, b:1\npool q = p weight 65519, b:2\npool r = q weight 65497, b:3\n\
+                   pool s = r weight 65479, b:4\nbalance tcp 80 -> s weight 65449, b:5";
+    compare(program, program).expect("one program");
+    for (change, to) in [("65521", "65520"), ("65449", "65450"), ("b:3", "b:3 weight 2")] {
+        assert!(compare(program, &program.replace(change, to)).is_err(), "{to}");
+    }
+}
+
 /// Numbers that choose a packet, and another one that has to get the same answer.
 pub type Dice = [u32; 8];
 
@@ -105,8 +115,9 @@ pub fn check_horizon(rules: &dyn Survey, dice: &Dice) -> Result<(), String> {
         other.source = address(family, within(3, number(packet.source), horizon.source));
     }
     other.port = within(4, packet.port.into(), Some(horizon.port.into())) as u16;
-    if !answer.facets.protocol {
-        other.protocol = Protocol::ALL[pick(5, 3)];
+    let protocol = Protocol::ALL[pick(5, 3)];
+    if !answer.facets.protocols.tell_apart(packet.protocol, protocol) {
+        other.protocol = protocol;
     }
     if let (Direction::In(name), false) = (&mut other.direction, answer.facets.interface) {
         *name = ["eth0", "eth1", "wg0", "wg1", "lo", "other"][pick(6, 6)].to_owned();

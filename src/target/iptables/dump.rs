@@ -4,7 +4,7 @@
 //! anyone may have loaded. It borrows from the text that it was read from.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
@@ -174,13 +174,34 @@ impl Net {
 
     /// The one address that it contains, where it is one.
     pub fn host(&self) -> Option<IpAddr> {
-        (self.mask_bits() == Some(128) || (self.family() == Family::V4 && self.mask_bits() == Some(32)))
-            .then_some(self.address)
+        let whole = match self.mask {
+            IpAddr::V4(mask) => mask == Ipv4Addr::BROADCAST,
+            IpAddr::V6(mask) => mask.to_bits() == u128::MAX,
+        };
+        whole.then_some(self.address)
     }
 
     /// As a prefix, where the mask has no holes.
     pub fn prefix(&self) -> Option<ipnet::IpNet> {
         ipnet::IpNet::new(self.address, self.mask_bits()?).ok()
+    }
+
+    /// The first and the last address, where the mask has no holes.
+    pub fn range(&self) -> Option<(IpAddr, IpAddr)> {
+        // The bits outside such a mask are one less than a power of two.
+        match (self.address, self.mask) {
+            (IpAddr::V4(address), IpAddr::V4(mask)) => {
+                let free = !u32::from(mask);
+                (free & free.wrapping_add(1) == 0)
+                    .then(|| (address.into(), Ipv4Addr::from(u32::from(address) | free).into()))
+            }
+            (IpAddr::V6(address), IpAddr::V6(mask)) => {
+                let free = !u128::from(mask);
+                (free & free.wrapping_add(1) == 0)
+                    .then(|| (address.into(), Ipv6Addr::from(u128::from(address) | free).into()))
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        }
     }
 
     fn mask_bits(&self) -> Option<u8> {

@@ -8,11 +8,15 @@ use super::{Evaluator, Families, read};
 
 /// Reads restore text back and holds it against the meaning, for every packet of the families that it is for.
 pub fn prove(config: &Config, text: &str, families: Families) -> Result<Coverage, Flaw> {
-    let dump = read(text, families).map_err(|errors| {
+    let (reference, dump) = std::thread::scope(|scope| {
+        let reference = scope.spawn(|| Reference::new(config, Hash6::Bpf));
+        let dump = read(text, families);
+        (reference.join().expect("a reference does not panic"), dump)
+    });
+    let dump = dump.map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(|error| format!("line {}: {}", error.line, error.message)).collect();
         Flaw::Unreadable(lines.join("; "))
     })?;
-    let reference = Reference::new(config, Hash6::Bpf);
     let mut coverage = Coverage::default();
     let families: &[Family] = match families {
         Families::One(Family::V4) => &[Family::V4],

@@ -9,6 +9,7 @@
 
 mod matches;
 mod option;
+mod pieces;
 mod plain;
 mod rule;
 mod saved;
@@ -26,7 +27,8 @@ use crate::ir::Family;
 
 use super::dump::{Chain, ChainId, Dump, Match, Policy, Recent, Rule, Table, TableName, Target};
 use super::restore::Families;
-use plain::Plain;
+use pieces::{Piece, Stretch, lines, pieces};
+use plain::{Before, Plain};
 use rule::{ChainName, Draft};
 use token::Token;
 
@@ -87,24 +89,26 @@ fn last_of_each(sections: Vec<Section<'_>>) -> Dump<'_> {
 }
 
 fn read_lines<'t>(text: &'t str, mut reader: Reader<'t>) -> Result<Vec<Section<'t>>, Vec<ReadError>> {
-    let middle =
-        if text.len() >= MIN_HALVES && !reader.by_words { line_behind(text, text.len() / 2) } else { text.len() };
-    let (first, second) = text.split_at(middle);
-    if second.is_empty() {
-        reader.lines(first, None)?;
+    if reader.by_words {
+        reader.take(lines(text).map(Piece::Line))?;
         return reader.finish();
     }
     let families = reader.families;
-    let (first, plain) = std::thread::scope(|scope| {
-        // The plain rules of the second half need nothing that the first says.
-        let plain = scope.spawn(move || {
+    let middle = if text.len() >= MIN_HALVES { line_behind(text, text.len() / 2) } else { text.len() };
+    let (first, second) = text.split_at(middle);
+    if second.is_empty() {
+        reader.take(pieces(first, families, 1))?;
+        return reader.finish();
+    }
+    let (first, second) = std::thread::scope(|scope| {
+        let second = scope.spawn(move || {
             let number = memchr::memchr_iter(b'\n', first.as_bytes()).count() as u32;
-            (number + 1..).zip(lines(second)).map(|(number, line)| plain::plain(line, families, number)).collect()
+            pieces(second, families, number + 1)
         });
-        (reader.lines(first, None), plain.join().expect("reading does not panic"))
+        (pieces(first, families, 1), second.join().expect("reading does not panic"))
     });
-    first?;
-    reader.lines(second, Some(plain))?;
+    reader.take(first)?;
+    reader.take(second)?;
     reader.finish()
 }
 
@@ -114,17 +118,6 @@ const MIN_HALVES: usize = 1 << 20;
 /// Where the next line starts, at most the end.
 fn line_behind(text: &str, at: usize) -> usize {
     memchr::memchr(b'\n', &text.as_bytes()[at..]).map_or(text.len(), |length| at + length + 1)
-}
-
-/// Lines without blanks around them.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
-        let length = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
-        start += length + 1;
-        Some(rest[..length].trim())
-    })
 }
 
 /// A chain while rules are still put in front.
@@ -183,21 +176,29 @@ impl<'t> Reader<'t> {
         self.errors.push(ReadError { line, message });
     }
 
-    /// Reads lines, of which `plain` says what is known already. The error is that there are too many errors.
-    fn lines(&mut self, text: &'t str, plain: Option<Vec<Option<Plain<'t>>>>) -> Result<(), Vec<ReadError>> {
+    /// Reads pieces, one after the other. The error is that there are too many errors.
+    fn take(&mut self, pieces: impl IntoIterator<Item = Piece<'t>>) -> Result<(), Vec<ReadError>> {
         let mut tokens = Vec::new();
-        let mut plain = plain.map(Vec::into_iter);
-        for line in lines(text) {
-            self.number += 1;
-            let known = plain.as_mut().and_then(|plain| plain.next().flatten());
-            let read = match known {
-                Some(plain) => self.append(plain),
-                None => self.line(line, &mut tokens),
-            };
-            if let Err(message) = read {
-                self.fail(self.number, message);
+        for piece in pieces {
+            match piece {
+                Piece::Line(line) => {
+                    self.number += 1;
+                    if let Err(message) = self.line(line, &mut tokens) {
+                        self.fail(self.number, message);
+                    }
+                }
+                Piece::Rules(stretch) => {
+                    let (first, count) = (self.number + 1, stretch.rules.len() as u32);
+                    self.number += count;
+                    if let Err(message) = self.stretch(stretch) {
+                        // Every one of the rules is wrong.
+                        let some = count.min(MAX_ERRORS as u32);
+                        (first..first + some).for_each(|line| self.fail(line, message.clone()));
+                    }
+                }
             }
             if self.errors.len() >= MAX_ERRORS {
+                self.errors.truncate(MAX_ERRORS);
                 return Err(std::mem::take(&mut self.errors));
             }
         }
@@ -218,7 +219,7 @@ impl<'t> Reader<'t> {
             _ => {
                 let line = without_counters(line)?;
                 if !self.by_words
-                    && let Some(plain) = plain::plain(line, self.families, self.number)
+                    && let Some(plain) = plain::plain(line, self.families, self.number, Before::in_text(line))
                 {
                     return self.append(plain);
                 }
@@ -340,6 +341,22 @@ impl<'t> Reader<'t> {
             table.aim(&mut rule, ChainName { name: Cow::Borrowed(name), goto });
         }
         table.chains[chain as usize].rules.push_back(rule);
+        Ok(())
+    }
+
+    /// Adds plain rules at the end of their chain.
+    fn stretch(&mut self, stretch: Stretch<'t>) -> Result<(), String> {
+        let Stretch { chain, mut rules, aims } = stretch;
+        let table = self.current()?;
+        let chain = table.existing(chain)?;
+        for (place, name, goto) in aims {
+            table.aim(&mut rules[place], ChainName { name: Cow::Borrowed(name), goto });
+        }
+        let own = &mut table.chains[chain as usize].rules;
+        match own.is_empty() {
+            true => *own = rules.into(),
+            false => own.extend(rules),
+        }
         Ok(())
     }
 

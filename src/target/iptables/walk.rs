@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use crate::ir::{Family, Interface};
 use crate::meaning::Action;
-use crate::survey::{self, Asked, Survey};
+use crate::survey::{self, Amount, Asked, Survey};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -31,7 +31,7 @@ use super::dump::{ChainId, Dump, TableName};
 use flow::{Flow, Flows};
 use hooks::Beyond;
 use index::Index;
-use part::Part;
+use part::{Part, Reckoning};
 use run::{End, Frame, MAX_TESTS, MAX_TESTS_OF_MANY, Run};
 
 /// A dump, ready to be walked in one family.
@@ -87,6 +87,36 @@ impl<'d> Evaluator<'d> {
         Evaluator { most_tests: MAX_TESTS_OF_MANY, ..self }
     }
 
+    fn surveyed<S>(
+        &self,
+        packet: &Packet,
+        machine: &Machine,
+        reckoning: Reckoning,
+        share: fn(&Part) -> S,
+    ) -> survey::Answer<S> {
+        let asked = Asked::new(packet);
+        let mut run = Run::new(self, packet, machine);
+        run.asked = Some(&asked);
+        run.reckoning = reckoning;
+        run.visits = (!self.strict).then(Visits::default);
+        run.go();
+        run.sum_up();
+        let in_step = run.in_step().then_some(run.way);
+        let cut = run.cut();
+        let cost = 1 + run.tests;
+        let mut actions: Vec<(Action, S)> = Vec::with_capacity(run.outcomes.len());
+        if !self.strict || run.unknown.is_empty() {
+            for same in run.outcomes.chunk_by(|(one, _), (other, _)| one.action == other.action) {
+                let [(end, part), others @ ..] = same else { continue };
+                let mut sum = part.clone();
+                others.iter().for_each(|(_, part)| sum.add(part));
+                actions.push((end.action.clone(), share(&sum)));
+            }
+        }
+        let (horizon, facets, hashed) = (asked.horizon(), asked.facets(), asked.hashed());
+        survey::Answer { actions, horizon, facets, hashed, in_step, cost, cut, unknown: run.unknown }
+    }
+
     /// Where nothing is known of a packet, because it is of the other family.
     fn is_for(&self, packet: &Packet) -> bool {
         Family::of(packet.destination) == self.family && Family::of(packet.source) == self.family
@@ -122,28 +152,11 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> survey::Answer {
-        let asked = Asked::new(packet);
-        let mut run = Run::new(self, packet, machine);
-        run.asked = Some(&asked);
-        run.visits = (!self.strict).then(Visits::default);
-        run.go();
-        run.sum_up();
-        let in_step = run.in_step().then_some(run.way);
-        let cost = 1 + run.tests;
-        let cut = run.cut();
-        let mut actions: Vec<(Action, Part)> = Vec::with_capacity(run.outcomes.len());
-        for (end, part) in run.outcomes {
-            match actions.last_mut() {
-                Some((action, sum)) if *action == end.action => sum.add(&part),
-                Some(_) | None => actions.push((end.action, part)),
-            }
-        }
-        if self.strict && !run.unknown.is_empty() {
-            actions.clear();
-        }
-        let actions = actions.into_iter().map(|(action, part)| (action, part.share())).collect();
-        let (horizon, facets, hashed) = (asked.horizon(), asked.facets(), asked.hashed());
-        survey::Answer { actions, horizon, facets, hashed, in_step, cost, cut, unknown: run.unknown }
+        self.surveyed(packet, machine, Reckoning::Exact, Part::share)
+    }
+
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> survey::Answer<Amount> {
+        self.surveyed(packet, machine, Reckoning::Bounds, Part::amount)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

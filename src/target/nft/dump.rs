@@ -14,7 +14,7 @@ use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 use crate::trace::Unknown;
 
-pub use super::kind::{Kind, number};
+pub use super::kind::{Kind, address, number};
 
 /// All tables of a machine that see IP packets. Those of the families `arp`, `bridge` and `netdev` are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

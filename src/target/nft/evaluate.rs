@@ -22,7 +22,7 @@ use super::index::Index;
 use super::kind::SYN;
 use super::lookup::Hit;
 use super::portion::Portion;
-use super::value::{Atom, Blame, Notes, Origin, Part, Parts};
+use super::value::{Atom, Blame, Notes, Origin, Part, Parts, protocol_number};
 
 /// What has become of a connection so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -201,7 +201,9 @@ impl<'a> Scene<'a> {
                     [part @ Part::Known(Atom::Address(address), origin)] => {
                         match (origin, self.notes.0) {
                             (Origin::Source, Some(asked)) => asked.hash_source(meter.rule()),
-                            (Origin::Fixed | Origin::Destination | Origin::Port, _) | (_, None) => self.notes.pin(part),
+                            (Origin::Fixed | Origin::Destination | Origin::Protocol | Origin::Port, _) | (_, None) => {
+                                self.notes.pin(part);
+                            }
                         }
                         let hash = match address {
                             IpAddr::V4(address) => jhash(&address.octets(), *seed),
@@ -236,10 +238,12 @@ impl<'a> Scene<'a> {
     fn field(&self, field: Field, state: &State<'a>) -> Got<'a> {
         let number = |number: u32| fixed(Atom::Number(number));
         let of_family = |family, got: Got<'a>| if family == self.family() { got } else { Got::Missing };
-        let of_protocol = |wanted: Option<Protocol>, got: Got<'a>| match wanted {
-            Some(protocol) if protocol != self.packet.protocol => Got::Missing,
-            Some(_) | None => got,
+        let of_protocol = |wanted: Option<Protocol>, got: Got<'a>| {
+            let Some(protocol) = wanted else { return got };
+            self.notes.0.inspect(|asked| asked.protocol(protocol));
+            if protocol == self.packet.protocol { got } else { Got::Missing }
         };
+        let protocol = || known(Atom::Number(protocol_number(self.packet.protocol)), Origin::Protocol);
         let unknown = || Got::Unknown(field.to_string().into());
         let or_unknown = |value: Option<u32>| value.map_or_else(unknown, number);
         let source_port = || or_unknown(self.packet.source_port.map(u32::from));
@@ -249,8 +253,8 @@ impl<'a> Scene<'a> {
                 Family::V4 => 2,
                 Family::V6 => 10,
             }),
-            Field::Protocol => number(protocol(packet.protocol)),
-            Field::NextHeader(family) => of_family(family, number(protocol(packet.protocol))),
+            Field::Protocol => protocol(),
+            Field::NextHeader(family) => of_family(family, protocol()),
             Field::InInterface => {
                 self.notes.0.inspect(|asked| asked.interface());
                 fixed(Atom::Name(self.in_interface))
@@ -417,15 +421,6 @@ fn combine<'a>(bits: Bits, left: &Atom<'a>, right: &Atom<'a>) -> Option<Got<'a>>
         _ => return None,
     };
     Some(fixed(atom))
-}
-
-/// The IP protocol's number.
-fn protocol(protocol: Protocol) -> u32 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
 }
 
 /// Routing types: include/uapi/linux/rtnetlink.h.

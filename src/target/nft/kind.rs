@@ -1,5 +1,9 @@
 //! What kinds of values there are, and the words for their numbers.
 
+use std::net::IpAddr;
+
+use crate::endpoint::quad;
+
 use super::dump::Value;
 
 /// What the values of a field, or of a part of a set, are.
@@ -123,7 +127,7 @@ impl Kind {
                 },
                 None => Value::Name(word.into()),
             },
-            Kind::Address => word.parse().map_or_else(|_| other(), Value::Address),
+            Kind::Address => address(word).map_or_else(other, Value::Address),
             // Their numbers have no names.
             Kind::Number | Kind::Mark => number(word).map_or_else(other, Value::Number),
             Kind::Family
@@ -138,6 +142,14 @@ impl Kind {
             },
             Kind::Verdict | Kind::Unknown => other(),
         }
+    }
+}
+
+/// An address; most are of IPv4.
+pub fn address(word: &str) -> Option<IpAddr> {
+    match quad(word.as_bytes()) {
+        Some((address, length)) if length == word.len() => Some(address.into()),
+        Some(_) | None => word.parse().ok(),
     }
 }
 

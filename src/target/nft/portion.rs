@@ -4,6 +4,7 @@ use num_integer::gcd;
 use num_traits::{One, Zero};
 
 use crate::ir::share::Share;
+use crate::survey::Amount;
 
 /// From 0 to 1, in lowest terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +103,13 @@ impl Portion {
         match self {
             Portion::Small(part, of) => Share::new_raw((*part).into(), (*of).into()),
             Portion::Large(share) => (**share).clone(),
+        }
+    }
+
+    pub fn amount(&self) -> Amount {
+        match self {
+            Portion::Small(part, of) => Amount::Exact { part: *part, of: *of },
+            Portion::Large(share) => Amount::of_share(share),
         }
     }
 

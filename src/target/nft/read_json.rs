@@ -5,12 +5,13 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
-use serde_json::{Map, Value as Json};
 
 use super::dump::{
     Base, Chain, ChainKind, Data, Dump, Element, HookPoint, Kind, ReadError, Rule, Set, Table, TableFamily, Value,
-    Verdict,
+    Verdict, address,
 };
+use super::json_value::{Json, Object};
+use super::read_halves;
 use super::read_rule::{expression, statement};
 
 /// Reads a whole document. What a rule holds that is not understood is kept as text; a document that is not a ruleset
@@ -18,6 +19,9 @@ use super::read_rule::{expression, statement};
 ///
 /// One object of the list is in memory at a time: as values, all of them would take forty times the text.
 pub fn read(text: &str) -> Result<Dump, ReadError> {
+    if let Some(read) = read_halves::read(text) {
+        return read;
+    }
     let mut reading = Reading::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let parsed = Document(&mut reading).deserialize(&mut json).and_then(|()| json.end());
@@ -99,7 +103,7 @@ impl<'de> Visitor<'de> for Objects<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         self.0.found = true;
-        while let Some(object) = list.next_element::<Json>()? {
+        while let Some(object) = list.next_element::<Json<'_>>()? {
             // The rest is still read: a document that is not JSON is told so.
             if self.0.error.is_none() {
                 self.0.error = command(&mut self.0.dump, &object).err();
@@ -110,7 +114,7 @@ impl<'de> Visitor<'de> for Objects<'_> {
 }
 
 /// One object of the list.
-fn command(dump: &mut Dump, object: &Json) -> Result<(), ReadError> {
+pub fn command(dump: &mut Dump, object: &Json<'_>) -> Result<(), ReadError> {
     let (word, inner) = only(object).ok_or_else(|| wrong("every object of the list has one member"))?;
     match word {
         "add" | "create" => {
@@ -123,28 +127,27 @@ fn command(dump: &mut Dump, object: &Json) -> Result<(), ReadError> {
     }
 }
 
-fn wrong(message: impl Into<String>) -> ReadError {
+pub fn wrong(message: impl Into<String>) -> ReadError {
     ReadError { line: None, message: message.into() }
 }
 
 /// The only member of an object.
-pub fn only(object: &Json) -> Option<(&str, &Json)> {
-    let object = object.as_object().filter(|object| object.len() == 1)?;
-    object.iter().next().map(|(key, value)| (key.as_str(), value))
+pub fn only<'j, 't>(object: &'j Json<'t>) -> Option<(&'j str, &'j Json<'t>)> {
+    object.as_object()?.only()
 }
 
-fn text<'a>(object: &'a Json, key: &str) -> Result<&'a str, ReadError> {
+fn text<'a>(object: &'a Json<'_>, key: &str) -> Result<&'a str, ReadError> {
     let text = object.get(key).and_then(Json::as_str);
     text.ok_or_else(|| wrong(format!("expected the text `{key}` in {}", shown(object))))
 }
 
 /// The start of a value, for messages.
-fn shown(json: &Json) -> String {
+fn shown(json: &Json<'_>) -> String {
     json.to_string().chars().take(80).collect()
 }
 
 /// The table family of an object; `None` for those that see no IP packets.
-fn family(object: &Json) -> Result<Option<TableFamily>, ReadError> {
+pub fn family(object: &Json<'_>) -> Result<Option<TableFamily>, ReadError> {
     match text(object, "family")? {
         "ip" => Ok(Some(TableFamily::Ip)),
         "ip6" => Ok(Some(TableFamily::Ip6)),
@@ -155,12 +158,12 @@ fn family(object: &Json) -> Result<Option<TableFamily>, ReadError> {
 }
 
 /// The table that an object belongs to.
-fn table<'a>(dump: &'a mut Dump, family: TableFamily, name: &str) -> Result<&'a mut Table, ReadError> {
+pub fn table<'a>(dump: &'a mut Dump, family: TableFamily, name: &str) -> Result<&'a mut Table, ReadError> {
     let found = dump.tables.iter_mut().find(|table| table.family == family && table.name == name);
     found.ok_or_else(|| wrong(format!("the table `{name}` is used before it is made")))
 }
 
-fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
+fn add(dump: &mut Dump, kind: &str, object: &Json<'_>) -> Result<(), ReadError> {
     if !matches!(kind, "table" | "chain" | "counter" | "set" | "map" | "element" | "rule") {
         // Named limits and the like, and what nft says of itself: no part of a decision.
         return Ok(());
@@ -199,7 +202,7 @@ fn add(dump: &mut Dump, kind: &str, object: &Json) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn remove(dump: &mut Dump, word: &str, inner: &Json) -> Result<(), ReadError> {
+fn remove(dump: &mut Dump, word: &str, inner: &Json<'_>) -> Result<(), ReadError> {
     let (kind, object) = only(inner).ok_or_else(|| wrong(format!("`{word}` has one member")))?;
     match (word, kind) {
         ("flush", "ruleset") => dump.tables.clear(),
@@ -212,11 +215,11 @@ fn remove(dump: &mut Dump, word: &str, inner: &Json) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn comment(object: &Json) -> Option<Box<str>> {
+pub fn comment(object: &Json<'_>) -> Option<Box<str>> {
     object.get("comment").and_then(Json::as_str).map(Into::into)
 }
 
-fn base(object: &Json) -> Result<Option<Base>, ReadError> {
+fn base(object: &Json<'_>) -> Result<Option<Base>, ReadError> {
     if object.get("hook").is_none() {
         return Ok(None);
     }
@@ -257,7 +260,7 @@ fn named_priority(name: &str) -> Option<i32> {
     }
 }
 
-fn set(object: &Json) -> Result<Set, ReadError> {
+fn set(object: &Json<'_>) -> Result<Set, ReadError> {
     let key = object.get("type").map(kinds).unwrap_or_default();
     let mut data = object.get("map").map(kinds).unwrap_or_default();
     if data == [Kind::Verdict] {
@@ -269,7 +272,7 @@ fn set(object: &Json) -> Result<Set, ReadError> {
 }
 
 /// A type: a name, names with dots between, a list of names, or `typeof` with an expression.
-pub fn kinds(json: &Json) -> Vec<Kind> {
+pub fn kinds(json: &Json<'_>) -> Vec<Kind> {
     match json {
         Json::String(names) => names.split(" . ").map(Kind::of_type).collect(),
         Json::Array(names) => names.iter().flat_map(kinds).collect(),
@@ -280,7 +283,7 @@ pub fn kinds(json: &Json) -> Vec<Kind> {
     }
 }
 
-fn elements(object: &Json, key: &[Kind], data: &[Kind]) -> Vec<Element> {
+fn elements(object: &Json<'_>, key: &[Kind], data: &[Kind]) -> Vec<Element> {
     match object.get("elem") {
         // One that expires is there until then.
         Some(Json::Array(list)) => list.iter().map(|item| element(item, key, data)).collect(),
@@ -290,7 +293,7 @@ fn elements(object: &Json, key: &[Kind], data: &[Kind]) -> Vec<Element> {
 }
 
 /// An element of a set, or a pair of a key and its data.
-pub fn element(json: &Json, kinds: &[Kind], data: &[Kind]) -> Element {
+pub fn element(json: &Json<'_>, kinds: &[Kind], data: &[Kind]) -> Element {
     let (left, right) = match json.as_array().map(Vec::as_slice) {
         Some([left, right]) => (left, element_data(right, data)),
         Some(_) | None => (json, Data::None),
@@ -302,19 +305,19 @@ pub fn element(json: &Json, kinds: &[Kind], data: &[Kind]) -> Element {
     Element { key: values(key, kinds), data: right, comment }
 }
 
-fn element_data(json: &Json, kinds: &[Kind]) -> Data {
+fn element_data(json: &Json<'_>, kinds: &[Kind]) -> Data {
     match verdict(json) {
         Some(verdict) => Data::Verdict(verdict),
-        None => match json.is_object() || json.is_string() || json.is_number() {
-            true => Data::Values(values(json, kinds)),
-            false => Data::Other(json.to_string().into()),
+        None => match json {
+            Json::Object(_) | Json::String(_) | Json::Number(_) => Data::Values(values(json, kinds)),
+            Json::Null | Json::Bool(_) | Json::Array(_) => Data::Other(json.to_string().into()),
         },
     }
 }
 
 /// A verdict, as a statement or as an element's data.
-pub fn verdict(json: &Json) -> Option<Verdict> {
-    let target = |inner: &Json| inner.get("target").and_then(Json::as_str).map(Box::from);
+pub fn verdict(json: &Json<'_>) -> Option<Verdict> {
+    let target = |inner: &Json<'_>| inner.get("target").and_then(Json::as_str).map(Box::from);
     match only(json)? {
         ("accept", _) => Some(Verdict::Accept),
         ("drop", _) => Some(Verdict::Drop),
@@ -327,7 +330,7 @@ pub fn verdict(json: &Json) -> Option<Verdict> {
 }
 
 /// The values of a concatenation, or the one there is. Without kinds addresses and numbers are told by their looks.
-pub fn values(json: &Json, kinds: &[Kind]) -> Vec<Value> {
+pub fn values(json: &Json<'_>, kinds: &[Kind]) -> Vec<Value> {
     let mut kinds = kinds.iter().copied().chain(std::iter::repeat(Kind::Unknown));
     let mut next = || kinds.next().unwrap_or(Kind::Unknown);
     match only(json) {
@@ -337,13 +340,13 @@ pub fn values(json: &Json, kinds: &[Kind]) -> Vec<Value> {
 }
 
 /// One value or range. Lists are flags.
-pub fn value(json: &Json, kind: Kind) -> Value {
+pub fn value(json: &Json<'_>, kind: Kind) -> Value {
     let other = || Value::Other(json.to_string().into());
     match json {
         Json::Number(number) => number.as_u64().and_then(|n| u32::try_from(n).ok()).map_or_else(other, Value::Number),
         Json::String(word) if word == "*" && kind != Kind::Interface => Value::Rest,
         Json::String(word) => match kind {
-            Kind::Unknown => word.parse().map_or_else(|_| Value::Other(word.as_str().into()), Value::Address),
+            Kind::Unknown => address(word).map_or_else(|| Value::Other(word.as_ref().into()), Value::Address),
             kind => kind.value(word),
         },
         Json::Array(flags) if kind.is_bits() => flagged(flags, kind).map_or_else(other, Value::Number),
@@ -356,7 +359,7 @@ pub fn value(json: &Json, kind: Kind) -> Value {
 }
 
 /// Flags, one or the other of which is a list of flags again.
-fn flagged(flags: &[Json], kind: Kind) -> Option<u32> {
+fn flagged(flags: &[Json<'_>], kind: Kind) -> Option<u32> {
     let mut bits = flags.iter().map(|flag| match value(flag, kind) {
         Value::Number(bits) => Some(bits),
         _ => None,
@@ -364,7 +367,7 @@ fn flagged(flags: &[Json], kind: Kind) -> Option<u32> {
     bits.try_fold(0, |all, bits| Some(all | bits?))
 }
 
-fn ranged(object: &Map<String, Json>, kind: Kind) -> Option<Value> {
+fn ranged(object: &Object<'_>, kind: Kind) -> Option<Value> {
     if let Some(prefix) = object.get("prefix") {
         let address = prefix.get("addr")?.as_str()?.parse().ok()?;
         let length = u8::try_from(prefix.get("len")?.as_u64()?).ok()?;

@@ -1,21 +1,20 @@
 //! The statements and expressions of rules in libnftables JSON.
 
-use serde_json::Value as Json;
-
 use crate::ir::Family;
 use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 
 use super::dump::{Bits, Bound, Elements, Expr, Field, Kind, Nat, Operand, Operator, Quiet, Statement, Value};
+use super::json_value::Json;
 use super::read_json::{element, only, value, values, verdict};
 use super::read_text;
 
 /// One statement; what is not understood becomes [`Statement::Unknown`].
-pub fn statement(json: &Json) -> Statement {
+pub fn statement(json: &Json<'_>) -> Statement {
     let unknown = || Statement::Unknown(compact(json));
     if let Json::String(text) = json {
         // nft 1.0.6 lists `update @map { … }` as it lists it in text.
-        return read_text::learn(text).unwrap_or_else(|| Statement::Unknown(text.as_str().into()));
+        return read_text::learn(text).unwrap_or_else(|| Statement::Unknown(text.as_ref().into()));
     }
     if let Some(verdict) = verdict(json) {
         return Statement::Verdict(verdict);
@@ -45,11 +44,11 @@ pub fn statement(json: &Json) -> Statement {
 }
 
 /// JSON without the quotes: the shape of what is not understood.
-fn compact(json: &Json) -> Box<str> {
+fn compact(json: &Json<'_>) -> Box<str> {
     json.to_string().replace('"', "").into()
 }
 
-fn matching(json: &Json) -> Option<Statement> {
+fn matching(json: &Json<'_>) -> Option<Statement> {
     let operator = match json.get("op")?.as_str()? {
         "==" => Operator::Equal,
         "!=" => Operator::NotEqual,
@@ -74,14 +73,14 @@ fn matching(json: &Json) -> Option<Statement> {
     Some(Statement::Match { left, operator, right })
 }
 
-fn anonymous(set: &Json, kinds: &[Kind]) -> Elements {
+fn anonymous(set: &Json<'_>, kinds: &[Kind]) -> Elements {
     match set {
         Json::Array(items) => Elements::Anonymous(items.iter().map(|item| element(item, kinds, &[])).collect()),
         one => Elements::Anonymous(vec![element(one, kinds, &[])]),
     }
 }
 
-fn elements(json: &Json, key: &Expr) -> Option<Elements> {
+fn elements(json: &Json<'_>, key: &Expr) -> Option<Elements> {
     match (json, only(json)) {
         (Json::String(name), _) => Some(Elements::Named(name.strip_prefix('@')?.into())),
         (_, Some(("set", set))) => Some(anonymous(set, &key.kinds())),
@@ -89,13 +88,13 @@ fn elements(json: &Json, key: &Expr) -> Option<Elements> {
     }
 }
 
-fn lookup(json: &Json) -> Option<Statement> {
+fn lookup(json: &Json<'_>) -> Option<Statement> {
     let key = expression(json.get("key")?, Kind::Unknown);
     let map = elements(json.get("data")?, &key)?;
     Some(Statement::Lookup { key, map })
 }
 
-fn nat(nat: Nat, json: &Json) -> Option<Statement> {
+fn nat(nat: Nat, json: &Json<'_>) -> Option<Statement> {
     let part = |key: &str, kind| json.get(key).map(|json| expression(json, kind));
     let family = match json.get("family").map(Json::as_str) {
         None => None,
@@ -107,7 +106,7 @@ fn nat(nat: Nat, json: &Json) -> Option<Statement> {
 }
 
 /// As nft writes it.
-fn reject(json: &Json) -> Box<str> {
+fn reject(json: &Json<'_>) -> Box<str> {
     let kind = json.get("type").and_then(Json::as_str);
     let code = json.get("expr").and_then(Json::as_str);
     match (kind, code) {
@@ -118,7 +117,7 @@ fn reject(json: &Json) -> Box<str> {
     }
 }
 
-fn mangle(json: &Json) -> Option<Statement> {
+fn mangle(json: &Json<'_>) -> Option<Statement> {
     match expression(json.get("key")?, Kind::Unknown) {
         Expr::Field(field @ (Field::Mark | Field::ConnectionMark)) => {
             Some(Statement::Mark { field, value: expression(json.get("value")?, Kind::Mark) })
@@ -127,7 +126,7 @@ fn mangle(json: &Json) -> Option<Statement> {
     }
 }
 
-fn learn(json: &Json, word: &str) -> Option<Statement> {
+fn learn(json: &Json<'_>, word: &str) -> Option<Statement> {
     let update = match json.get("op")?.as_str()? {
         "update" => true,
         "add" => false,
@@ -145,7 +144,7 @@ fn learn(json: &Json, word: &str) -> Option<Statement> {
     Some(Statement::Learn { update, set, key: expression(key, Kind::Unknown), data, inner })
 }
 
-fn limit(json: &Json) -> Statement {
+fn limit(json: &Json<'_>) -> Statement {
     let over = json.get("inv").and_then(Json::as_bool).unwrap_or(false);
     let word = |key: &str| json.get(key).and_then(Json::as_str);
     let number = |key: &str| json.get(key).and_then(Json::as_u64);
@@ -166,7 +165,7 @@ fn limit(json: &Json) -> Statement {
     Statement::Limit { over, bound: Bound::Other(text.into()) }
 }
 
-fn count(json: &Json) -> Option<Statement> {
+fn count(json: &Json<'_>) -> Option<Statement> {
     let over = json.get("inv").and_then(Json::as_bool).unwrap_or(false);
     // nft 1.0.6 writes numbers above 2^31 as negative ones.
     let number = json.get("val").and_then(Json::as_i64)?;
@@ -175,7 +174,7 @@ fn count(json: &Json) -> Option<Statement> {
 }
 
 /// One expression; `kind` is what a constant would be.
-pub fn expression(json: &Json, kind: Kind) -> Expr {
+pub fn expression(json: &Json<'_>, kind: Kind) -> Expr {
     let unknown = || Expr::Unknown(compact(json));
     let Some((word, inner)) = only(json) else {
         return match value(json, kind) {
@@ -202,7 +201,7 @@ pub fn expression(json: &Json, kind: Kind) -> Expr {
 }
 
 /// A concatenation of fields, or a constant with several parts.
-fn concat(json: &Json, inner: &Json) -> Option<Expr> {
+fn concat(json: &Json<'_>, inner: &Json<'_>) -> Option<Expr> {
     let parts = inner.as_array()?;
     let constants = values(json, &[]);
     match constants.iter().any(|one| matches!(one, Value::Other(_))) {
@@ -211,13 +210,13 @@ fn concat(json: &Json, inner: &Json) -> Option<Expr> {
     }
 }
 
-fn map(json: &Json) -> Option<Expr> {
+fn map(json: &Json<'_>) -> Option<Expr> {
     let key = expression(json.get("key")?, Kind::Unknown);
     let map = elements(json.get("data")?, &key)?;
     Some(Expr::Map(Box::new(key), map))
 }
 
-fn bits(bits: Bits, json: &Json, kind: Kind) -> Option<Expr> {
+fn bits(bits: Bits, json: &Json<'_>, kind: Kind) -> Option<Expr> {
     // A chain of operations nests to the left; what people write is short, and a tree must not outgrow the stack.
     let mut parts = json.as_array().filter(|parts| parts.len() <= 16)?.iter();
     let mut left = expression(parts.next()?, kind);
@@ -229,14 +228,14 @@ fn bits(bits: Bits, json: &Json, kind: Kind) -> Option<Expr> {
 }
 
 /// A whole number of 32 bits; `None` where it is something else, `default` where it is not there.
-fn whole(json: &Json, key: &str, default: Option<u32>) -> Option<u32> {
+fn whole(json: &Json<'_>, key: &str, default: Option<u32>) -> Option<u32> {
     match json.get(key) {
         Some(number) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
         None => default,
     }
 }
 
-fn numgen(json: &Json) -> Option<Expr> {
+fn numgen(json: &Json<'_>) -> Option<Expr> {
     let random = match json.get("mode")?.as_str()? {
         "random" => true,
         "inc" => false,
@@ -248,7 +247,7 @@ fn numgen(json: &Json) -> Option<Expr> {
     Some(Expr::Numgen { random, modulus, offset })
 }
 
-fn jhash(json: &Json) -> Option<Expr> {
+fn jhash(json: &Json<'_>) -> Option<Expr> {
     let modulus = whole(json, "mod", None).filter(|modulus| *modulus > 0)?;
     let offset = whole(json, "offset", Some(0))?;
     offset.checked_add(modulus - 1)?;
@@ -259,7 +258,7 @@ fn jhash(json: &Json) -> Option<Expr> {
     Some(Expr::Jhash { of: Box::new(expression(json.get("expr")?, Kind::Unknown)), modulus, seed, offset })
 }
 
-fn field(word: &str, json: &Json) -> Option<Field> {
+fn field(word: &str, json: &Json<'_>) -> Option<Field> {
     let text = |key: &str| json.get(key).and_then(Json::as_str);
     match word {
         "payload" => payload(text("protocol")?, text("field")?),
@@ -273,8 +272,8 @@ fn field(word: &str, json: &Json) -> Option<Field> {
         },
         "fib" => {
             let daddr = match json.get("flags")? {
-                Json::Array(flags) => flags.len() == 1 && flags[0] == "daddr",
-                flag => flag == "daddr",
+                Json::Array(flags) => flags.len() == 1 && flags[0].as_str() == Some("daddr"),
+                flag => flag.as_str() == Some("daddr"),
             };
             (text("result")? == "type" && daddr).then_some(Field::DestinationType)
         }

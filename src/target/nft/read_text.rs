@@ -7,12 +7,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::endpoint::quad;
 use crate::ir::Family;
 
 use super::dump::{
     Base, Chain, ChainKind, Data, Dump, Element, Elements, Expr, Field, HookPoint, Kind, Nat, Operand, Operator,
-    ReadError, Rule, Set, Statement, Table, TableFamily, Value, Verdict, number,
+    ReadError, Rule, Set, Statement, Table, TableFamily, Value, Verdict, address as address_of, number,
 };
+use super::read_chains;
 use super::read_rule::payload;
 use super::tokens::{Token, Tokens};
 
@@ -57,6 +59,7 @@ pub fn learn(text: &str) -> Option<Statement> {
 
 fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
     tokens.sign(b'{')?;
+    let mut one_by_one = false;
     while !tokens.accept(b'}') {
         match tokens.peek_on() {
             Token::Word("map") => {
@@ -82,12 +85,21 @@ fn table(tokens: &mut Tokens<'_>, table: &mut Table) -> Read<()> {
                 tokens.sign(b'}')?;
             }
             Token::Word("chain") => {
-                tokens.next();
-                let one = chain(tokens)?;
-                if table.chain(&one.name).is_some() {
-                    return tokens.error(format!("the chain `{}` is there twice", one.name));
+                let read = if one_by_one { None } else { read_chains::read(tokens) };
+                one_by_one = true;
+                let list = match read {
+                    Some(list) => list,
+                    None => {
+                        tokens.next();
+                        vec![chain(tokens)?]
+                    }
+                };
+                for one in list {
+                    if table.chain(&one.name).is_some() {
+                        return tokens.error(format!("the chain `{}` is there twice", one.name));
+                    }
+                    table.add_chain(one);
                 }
-                table.add_chain(one);
             }
             Token::Word(_) | Token::Quoted(_) | Token::Sign(_) | Token::Newline | Token::End => {
                 return tokens.expected("`counter`, `set`, `map`, `chain` or `}`");
@@ -164,7 +176,8 @@ fn comment(tokens: &mut Tokens<'_>) -> Read<Option<Box<str>>> {
     }
 }
 
-fn chain(tokens: &mut Tokens<'_>) -> Read<Chain> {
+/// Behind the word `chain`.
+pub fn chain(tokens: &mut Tokens<'_>) -> Read<Chain> {
     let name = tokens.word("the name of a chain")?.to_owned();
     tokens.sign(b'{')?;
     tokens.peek_on();
@@ -312,11 +325,51 @@ fn modulus(tokens: &mut Tokens<'_>) -> Read<u32> {
 
 /// `{ 0-2 : DATA, 3 : DATA }`
 fn choices<'a>(tokens: &mut Tokens<'a>, mut data: impl FnMut(&mut Tokens<'a>) -> Read<Data>) -> Read<Vec<Element>> {
-    braced(tokens, |tokens| {
-        let key = concatenated(tokens, &[Kind::Number])?;
-        tokens.words(&[":"])?;
-        Ok(Element { key, data: data(tokens)?, comment: None })
+    braced(tokens, |tokens| choice(tokens, &mut data))
+}
+
+fn choice<'a>(tokens: &mut Tokens<'a>, data: impl FnOnce(&mut Tokens<'a>) -> Read<Data>) -> Read<Element> {
+    let key = concatenated(tokens, &[Kind::Number])?;
+    tokens.words(&[":"])?;
+    Ok(Element { key, data: data(tokens)?, comment: None })
+}
+
+/// Choices among servers.
+fn hosts(tokens: &mut Tokens<'_>) -> Read<Vec<Element>> {
+    braced(tokens, |tokens| match tokens.take(host) {
+        Some(element) => Ok(element),
+        None => choice(tokens, |tokens| Ok(Data::Values(data_values(tokens)?))),
     })
+}
+
+/// `0-2 : 192.0.2.1 . 8080`, which a program has by the hundred thousand, in one go. `None` for anything else.
+fn host(text: &str) -> Option<(Element, &str)> {
+    let number = |text: &[u8]| {
+        let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        // More may be too many.
+        let number =
+            text[..length].iter().fold(0, |number: u32, digit| number.wrapping_mul(10) + u32::from(digit - b'0'));
+        (1..=9).contains(&length).then_some((number, length))
+    };
+    let mut rest = text.trim_start_matches([' ', '\t']).as_bytes();
+    let (first, length) = number(rest)?;
+    rest = &rest[length..];
+    let key = match rest.strip_prefix(b"-") {
+        Some(behind) => {
+            let (last, length) = number(behind)?;
+            rest = &behind[length..];
+            Value::Numbers(first, last)
+        }
+        None => Value::Number(first),
+    };
+    rest = rest.strip_prefix(b" : ")?;
+    let (address, length) = quad(rest)?;
+    rest = rest[length..].strip_prefix(b" . ")?;
+    let (port, length) = number(rest)?;
+    rest = &rest[length..];
+    let data = Data::Values(vec![Value::Address(address.into()), Value::Number(port)]);
+    let element = Element { key: vec![key], data, comment: None };
+    matches!(rest.first(), Some(b',' | b'\n')).then(|| (element, &text[text.len() - rest.len()..]))
 }
 
 /// `10.0.0.1 . 80`, an address or a port alone.
@@ -324,7 +377,7 @@ fn data_values(tokens: &mut Tokens<'_>) -> Read<Vec<Value>> {
     let mut list = Vec::with_capacity(2);
     loop {
         let word = tokens.word("an address or a port")?;
-        let value = number(word).map(Value::Number).or_else(|| word.parse().ok().map(Value::Address));
+        let value = number(word).map(Value::Number).or_else(|| address_of(word).map(Value::Address));
         match value {
             Some(value) => list.push(value),
             None => return tokens.error(format!("expected an address or a port, found `{word}`")),

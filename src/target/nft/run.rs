@@ -99,6 +99,7 @@ pub fn run<'a>(
                 }));
                 continue;
             }
+            ends.reserve(left.len());
             for next in left {
                 match next {
                     Next::On(way) => on.push(way),

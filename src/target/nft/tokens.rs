@@ -29,6 +29,18 @@ impl<'a> Tokens<'a> {
         Tokens { rest: text, line: 1, ahead: None }
     }
 
+    /// The text from the next token on, with blanks before it.
+    pub fn rest(&self) -> &'a str {
+        self.rest
+    }
+
+    /// Goes on at an end of what is left.
+    pub fn skip_to(&mut self, end: &'a str) {
+        let skipped = &self.rest.as_bytes()[..self.rest.len() - end.len()];
+        self.line += memchr::memchr_iter(b'\n', skipped).count();
+        (self.rest, self.ahead) = (end, None);
+    }
+
     pub fn error<T>(&self, message: impl Into<String>) -> Result<T, ReadError> {
         Err(ReadError { line: Some(self.line), message: message.into() })
     }
@@ -84,6 +96,13 @@ impl<'a> Tokens<'a> {
             true => Ok(()),
             false => self.expected(&format!("`{}`", char::from(sign))),
         }
+    }
+
+    /// Takes what is made of the text from here on, where anything is: it goes up to the end of a token in this line.
+    pub fn take<T>(&mut self, read: impl FnOnce(&'a str) -> Option<(T, &'a str)>) -> Option<T> {
+        let (value, rest) = read(self.rest)?;
+        (self.rest, self.ahead) = (rest, None);
+        Some(value)
     }
 
     /// These words and no others, in the line.

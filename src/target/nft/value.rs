@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use smallvec::SmallVec;
 
 use crate::ir::Family;
-use crate::survey::{Asked, Side};
+use crate::statement::balance::Protocol;
+use crate::survey::{Asked, Protocols, Side};
 
 use super::dump::{Operator, Value};
 use super::portion::Portion;
@@ -25,6 +26,7 @@ pub enum Origin {
     Fixed,
     Source,
     Destination,
+    Protocol,
     Port,
 }
 
@@ -86,6 +88,9 @@ impl Notes<'_> {
             Origin::Fixed => {}
             Origin::Source => asked.stretch(Side::Source, first, last),
             Origin::Destination => asked.stretch(Side::Destination, first, last),
+            Origin::Protocol => {
+                asked.protocols(Protocols::those(|one| (first..=last).contains(&u128::from(protocol_number(one)))))
+            }
             Origin::Port => {
                 // Beyond the last port the answer stays what it is there.
                 if let Ok(first) = u16::try_from(first) {
@@ -113,6 +118,15 @@ impl Atom<'_> {
             Atom::Address(address) => Some(crate::address::number(*address)),
             Atom::Name(_) => None,
         }
+    }
+}
+
+/// The IP protocol's number.
+pub fn protocol_number(protocol: Protocol) -> u32 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
     }
 }
 

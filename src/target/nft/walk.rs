@@ -6,7 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Interface;
 use crate::meaning::Action;
-use crate::survey::{Answer, Asked, Facets, Survey};
+use crate::survey::{Amount, Answer, Asked, Survey};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -68,6 +68,29 @@ impl<'d> Evaluator<'d> {
     /// For a search of all packets: one that meets too many rules is left sooner.
     pub fn hasty(self) -> Evaluator<'d> {
         Evaluator { budget: BUDGET_OF_MANY, ..self }
+    }
+
+    /// Of what becomes of the destination: that of the source is no part of the answer.
+    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, of: fn(&Portion) -> S) -> Answer<S> {
+        let asked = Asked::new(packet);
+        let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
+        walker.meter.visits = (!self.strict).then(Visits::default);
+        walker.follow([(None, Portion::ONE)]);
+        let in_step = walker.in_step().then_some(walker.meter.way);
+        let cost = 1 + (self.budget - walker.meter.budget);
+        let cut = walker.meter.budget == 0;
+        let mut ended = if walker.unknown.is_empty() || !self.strict { walker.outcomes } else { Vec::new() };
+        ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
+        let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
+        for Ended { action, share, .. } in ended {
+            match actions.last_mut() {
+                Some((last, sum)) if *last == action => *sum = sum.plus(&share),
+                Some(_) | None => actions.push((action, share)),
+            }
+        }
+        let actions = actions.into_iter().map(|(action, share)| (action, of(&share))).collect();
+        let (horizon, facets, hashed) = (asked.horizon(), asked.facets(), asked.hashed());
+        Answer { actions, horizon, facets, hashed, in_step, cost, cut, unknown: walker.unknown }
     }
 
     pub(super) fn walker<'a>(&'a self, packet: &'a Packet, machine: &'a Machine, notes: Notes<'a>) -> Walker<'a> {
@@ -140,28 +163,12 @@ impl Walk for Evaluator<'_> {
 }
 
 impl Survey for Evaluator<'_> {
-    /// Of what becomes of the destination: that of the source is no part of the answer.
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        let asked = Asked::new(packet);
-        let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
-        walker.meter.visits = (!self.strict).then(Visits::default);
-        walker.follow([(None, Portion::ONE)]);
-        let in_step = walker.in_step().then_some(walker.meter.way);
-        let cost = 1 + (self.budget - walker.meter.budget);
-        let cut = walker.meter.budget == 0;
-        let mut ended = if walker.unknown.is_empty() || !self.strict { walker.outcomes } else { Vec::new() };
-        ended.sort_unstable_by(|one, other| one.action.cmp(&other.action));
-        let mut actions: Vec<(Action, Portion)> = Vec::with_capacity(ended.len());
-        for Ended { action, share, .. } in ended {
-            match actions.last_mut() {
-                Some((last, sum)) if *last == action => *sum = sum.plus(&share),
-                Some(_) | None => actions.push((action, share)),
-            }
-        }
-        let actions = actions.into_iter().map(|(action, share)| (action, share.share())).collect();
-        let facets = Facets { protocol: true, ..asked.facets() };
-        let (horizon, hashed) = (asked.horizon(), asked.hashed());
-        Answer { actions, horizon, facets, hashed, in_step, cost, cut, unknown: walker.unknown }
+        self.surveyed(packet, machine, Portion::share)
+    }
+
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
+        self.surveyed(packet, machine, Portion::amount)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

@@ -125,6 +125,7 @@ impl<'a> Walker<'a> {
                 }
             }
         };
+        self.outcomes.reserve(through.len());
         for flow in through {
             let State { nat, source, comment, .. } = &*flow.state;
             self.end(nat.clone().unwrap_or(Action::Pass), *source, *comment, &flow);
@@ -240,6 +241,10 @@ impl<'a> Walker<'a> {
         }
         self.note(place, chain, rule, &reached, &ends);
         self.note_way(rule, &ends);
+        if ends.len() > 1 {
+            // Mostly the servers of a service.
+            self.accepted.reserve(ends.len());
+        }
         for (flow, end) in ends {
             match end {
                 End::No | End::CannotTell(_) | End::Verdict(Verdict::Continue) => next.push(flow),

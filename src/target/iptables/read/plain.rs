@@ -1,12 +1,13 @@
 //! The rules that dumps have by the hundred thousand, read in one go. What is not plain is left to the reader proper.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::survey::Side;
 use crate::target::iptables::dump::{Match, Net, Rule, RuleProtocol, Target};
-use crate::target::iptables::model::Negatable;
+use crate::target::iptables::model::{DnatPort, Negatable};
 use crate::target::iptables::restore::Families;
 
 use super::{option, target, value};
@@ -17,6 +18,31 @@ pub struct Plain<'t> {
     pub rule: Rule<'t>,
     /// The chain that it leads to, and whether it stays there.
     pub aim: Option<(&'t str, bool)>,
+}
+
+/// What the rules of a chain repeat: the name of the chain and the comment of the rule before.
+#[derive(Clone, Copy)]
+pub struct Before<'t> {
+    chain: &'t str,
+    /// Without quotes and backslashes in it.
+    comment: &'t str,
+    /// Whether the text has other blanks than spaces.
+    blanks: bool,
+}
+
+impl<'t> Before<'t> {
+    /// Before the first rule of a text.
+    pub fn in_text(text: &str) -> Before<'t> {
+        Before { chain: "", comment: "", blanks: memchr::memchr2(b'\t', b'\r', text.as_bytes()).is_some() }
+    }
+
+    /// Behind a plain rule.
+    pub fn rule(&mut self, chain: &'t str, rule: &Rule<'t>) {
+        self.chain = chain;
+        if let Some(Cow::Borrowed(comment)) = rule.comment {
+            self.comment = comment;
+        }
+    }
 }
 
 /// Words with one space between them, in a line without other blanks; none holds a quote but a comment.
@@ -39,12 +65,41 @@ impl<'t> Words<'t> {
         (!word.is_empty()).then_some(word)
     }
 
+    /// Takes some words and the space behind them, where they come next.
+    #[inline(always)]
+    fn skip(&mut self, words: &str) -> bool {
+        let found = self.line.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(words.as_bytes()));
+        if found {
+            self.at += words.len();
+        }
+        found
+    }
+
+    /// As [`Words::next`], where it may well be this word.
+    #[inline]
+    fn guessed(&mut self, guess: &'t str) -> Option<&'t str> {
+        let rest = self.line.as_bytes().get(self.at..)?;
+        if guess.is_empty() || !rest.starts_with(guess.as_bytes()) || rest.get(guess.len()) != Some(&b' ') {
+            return self.next();
+        }
+        self.at += guess.len() + 1;
+        Some(guess)
+    }
+
     fn expect(&mut self, word: &str) -> Option<()> {
         (self.next()? == word).then_some(())
     }
 
     /// A word that may stand in double quotes, with nothing to unescape.
-    fn quoted(&mut self) -> Option<&'t str> {
+    fn quoted(&mut self, guess: &'t str) -> Option<&'t str> {
+        let rest = self.line.as_bytes().get(self.at..)?;
+        if let [b'"', rest @ ..] = rest
+            && rest.starts_with(guess.as_bytes())
+            && let [b'"', b' ', ..] = rest[guess.len()..]
+        {
+            self.at += guess.len() + 3;
+            return Some(guess);
+        }
         let Some(rest) = self.line.get(self.at..)?.strip_prefix('"') else { return self.next() };
         let length = memchr::memchr2(b'"', b'\\', rest.as_bytes())?;
         let behind = rest.as_bytes().get(length + 1);
@@ -61,7 +116,7 @@ impl<'t> Words<'t> {
 }
 
 /// `None` where the line is not plain, right or wrong.
-pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
+pub fn plain<'t>(line: &'t str, families: Families, number: u32, before: Before<'t>) -> Option<Plain<'t>> {
     let (written, command) = match line.as_bytes() {
         [b'-', b'4', b' ', ..] => (Some(Family::V4), 3),
         [b'-', b'6', b' ', ..] => (Some(Family::V6), 3),
@@ -72,16 +127,35 @@ pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
         (Families::One(own), _) => Some(own),
         (Families::Both, written) => written,
     };
-    if memchr::memchr2(b'\t', b'\r', line.as_bytes()).is_some() {
+    if before.blanks && memchr::memchr2(b'\t', b'\r', line.as_bytes()).is_some() {
         return None;
     }
     let mut words = Words { line, at: command };
-    words.expect("-A")?;
-    let chain = words.next().filter(|chain| !chain.starts_with('-') && *chain != "!")?;
+    if !words.skip("-A ") {
+        return None;
+    }
+    let chain = words.guessed(before.chain).filter(|chain| !chain.starts_with('-') && *chain != "!")?;
     let mut found = Plain { chain, rule: Rule::new(number, line, family), aim: None };
     let rule = &mut found.rule;
     while !words.is_over() {
         let start = words.at;
+        // What most rules are made of.
+        if words.skip("-m comment --comment ") {
+            rule.comment.get_or_insert(Cow::Borrowed(words.quoted(before.comment)?));
+            continue;
+        }
+        if rule.protocol.is_none() && words.skip("-p tcp ") {
+            rule.protocol = Some(Negatable { not: false, value: RuleProtocol::One(Protocol::Tcp) });
+            continue;
+        }
+        if words.skip("-m statistic --mode random --probability ") {
+            one_match(rule, Match::Random { not: false, k: probability(&mut words)? });
+            continue;
+        }
+        if words.skip("-j DNAT --to-destination ") {
+            rule.target = dnat(&mut words, &mut rule.family)?;
+            return words.is_over().then_some(found);
+        }
         match words.next()? {
             "-s" if rule.source.is_none() => rule.source = Some(net(&mut words, &mut rule.family)?),
             "-d" if rule.destination.is_none() => rule.destination = Some(net(&mut words, &mut rule.family)?),
@@ -91,7 +165,7 @@ pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
             "-m" => match words.next()? {
                 "comment" => {
                     words.expect("--comment")?;
-                    rule.comment.get_or_insert(Cow::Borrowed(words.quoted()?));
+                    rule.comment.get_or_insert(Cow::Borrowed(words.quoted(before.comment)?));
                 }
                 "statistic" => one_match(rule, statistic(&mut words)?),
                 module => {
@@ -109,11 +183,7 @@ pub fn plain(line: &str, families: Families, number: u32) -> Option<Plain<'_>> {
                 match name {
                     "DNAT" => {
                         words.expect("--to-destination")?;
-                        let to = target::translation(words.next()?)?;
-                        if let Target::Dnat { address: Some(address), .. } = to {
-                            only(&mut rule.family, Family::of(address))?;
-                        }
-                        rule.target = to;
+                        rule.target = dnat(&mut words, &mut rule.family)?;
                     }
                     "ACCEPT" => rule.target = Target::Accept,
                     "DROP" => rule.target = Target::Drop,
@@ -171,7 +241,7 @@ fn statistic<'t>(words: &mut Words<'t>) -> Option<Match<'t>> {
     match words.next()? {
         "random" => {
             words.expect("--probability")?;
-            Some(Match::Random { not: false, k: value::probability(words.next()?)? })
+            Some(Match::Random { not: false, k: probability(words)? })
         }
         "nth" => {
             words.expect("--every")?;
@@ -182,4 +252,49 @@ fn statistic<'t>(words: &mut Words<'t>) -> Option<Match<'t>> {
         }
         _ => None,
     }
+}
+
+/// `0.25000000000`
+fn probability(words: &mut Words<'_>) -> Option<u32> {
+    if let Some(digits) = words.line.as_bytes().get(words.at..)?.strip_prefix(b"0.") {
+        let count = digits.iter().take_while(|digit| digit.is_ascii_digit()).count();
+        if count == DECIMALS && digits.get(count) == Some(&b' ') {
+            let number = digits[..count].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+            words.at += "0.".len() + count + 1;
+            // Both are exact as doubles, so their ratio is the double nearest to the decimals.
+            return Some((number as f64 / 1e11 * 2_147_483_648.0).round() as u32);
+        }
+    }
+    value::probability(words.next()?)
+}
+
+/// As `iptables-save` writes.
+const DECIMALS: usize = 11;
+
+/// What stands behind `--to-destination`.
+fn dnat<'t>(words: &mut Words<'t>, family: &mut Option<Family>) -> Option<Target<'t>> {
+    let to = match host_and_port(words) {
+        Some((address, port)) => Target::Dnat { address: Some(address.into()), port: DnatPort::Fixed(port) },
+        None => target::translation(words.next()?)?,
+    };
+    if let Target::Dnat { address: Some(address), .. } = to {
+        only(family, Family::of(address))?;
+    }
+    Some(to)
+}
+
+/// `192.0.2.1:8080` at the end of the line; `None`, and nothing taken, for anything else.
+fn host_and_port(words: &mut Words<'_>) -> Option<(Ipv4Addr, u16)> {
+    let (address, rest) = value::quad(words.line.get(words.at..)?)?;
+    let [b':', first @ b'1'..=b'9', rest @ ..] = rest.as_bytes() else { return None };
+    let mut port = u32::from(first - b'0');
+    for digit in rest {
+        if !digit.is_ascii_digit() || port > u32::from(u16::MAX) {
+            return None;
+        }
+        port = port * 10 + u32::from(digit - b'0');
+    }
+    let port = u16::try_from(port).ok()?;
+    words.at = words.line.len() + 1;
+    Some((address, port))
 }

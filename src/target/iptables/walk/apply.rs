@@ -25,7 +25,7 @@ impl<'d> Run<'_, 'd, '_> {
         let comment = rule.comment.as_deref();
         let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Flows::new(), goto });
         match &rule.target {
-            Target::Accept => accepted.extend(taken),
+            Target::Accept => keep(accepted, taken),
             Target::Return => frame.returned.extend(taken),
             Target::Jump(chain) => return inner(*chain, false, taken),
             Target::Goto(chain) => return inner(*chain, true, taken),

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt};
+use num_traits::Zero;
 use smallvec::SmallVec;
 
+use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::target::iptables::dump::{Prefix, Target};
 use crate::trace::Source;
@@ -153,25 +155,50 @@ pub(super) fn may_mark(text: &str) -> (bool, bool) {
 }
 
 /// Adds flows at the end; room for several backends is made at once.
-pub(super) fn keep<'d>(accepted: &mut Flows<'d>, taken: Flows<'d>) {
+pub(super) fn keep<'d>(accepted: &mut Flows<'d>, mut taken: Flows<'d>) {
     const SOME: usize = 12;
-    if !accepted.is_empty() && !accepted.spilled() {
+    if accepted.is_empty() {
+        *accepted = taken;
+        return;
+    }
+    if taken.is_empty() {
+        return;
+    }
+    if !accepted.spilled() {
         accepted.reserve(SOME);
     }
-    accepted.extend(taken);
+    accepted.append(&mut taken);
 }
 
-pub(super) fn sum(flows: &Flows<'_>) -> Part {
-    let mut sum = Part::zero();
-    flows.iter().for_each(|(_, part)| sum.add(part));
-    sum
+/// Of a walk that is exact.
+pub(super) fn sum(flows: &Flows<'_>) -> Share {
+    let sum = flows.iter().map(|(_, part)| part).cloned().reduce(|mut sum, part| {
+        sum.add(&part);
+        sum
+    });
+    sum.map_or_else(Share::zero, |sum| sum.share())
+}
+
+/// Makes equal flows one.
+pub(super) fn merged(flows: Flows<'_>) -> Flows<'_> {
+    let to = |flow: &Flow<'_>| (flow.destination, flow.port);
+    // As those of a service are, whose backends ascend.
+    if flows.windows(2).all(|pair| to(&pair[0].0) < to(&pair[1].0)) {
+        return flows;
+    }
+    let mut merged = Flows::new();
+    merge(&mut merged, flows);
+    merged
 }
 
 /// Adds flows to others; equal ones become one.
 pub(super) fn merge<'d>(into: &mut Flows<'d>, more: Flows<'d>) {
     const FEW: usize = 24;
-    if into.is_empty() && more.len() <= 1 {
-        into.extend(more);
+    if more.is_empty() {
+        return;
+    }
+    if into.is_empty() && more.len() == 1 {
+        *into = more;
         return;
     }
     if into.len() + more.len() <= FEW {

@@ -109,9 +109,11 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
             if !certain {
                 let mut trial = Run::new(self.rules, self.packet, self.machine);
                 trial.asked = self.asked;
-                let passed = trial.chains("INPUT", IN, at, smallvec![(flow.clone(), Part::one())]);
+                trial.reckoning = self.reckoning;
+                let whole = Part::one(self.reckoning);
+                let passed = trial.chains("INPUT", IN, at, smallvec![(flow.clone(), whole.clone())]);
                 let untouched =
-                    !trial.cut() && matches!(&passed[..], [(other, all)] if *other == flow && *all == Part::one());
+                    !trial.cut() && matches!(&passed[..], [(other, all)] if *other == flow && *all == whole);
                 self.tests += trial.tests;
                 if let (false, Some(address)) = (untouched, flow.destination) {
                     asked.local(address);

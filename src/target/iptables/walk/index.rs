@@ -8,24 +8,42 @@ use smallvec::SmallVec;
 use crate::address::number;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::survey::{Asked, Side};
+use crate::survey::{Asked, Protocols, Side};
 use crate::target::iptables::dump::{Chain, Match, Rule, RuleProtocol};
 use crate::target::iptables::model::Negatable;
 
 /// The rules of one chain that are for one family, as places in the chain, ascending.
 #[derive(Debug)]
 pub struct Index {
-    all: Vec<u32>,
+    all: Places,
     /// Of a chain that is long enough for it.
     by_host: Option<ByHost>,
 }
 
+/// Places in a chain.
+#[derive(Debug)]
+enum Places {
+    /// The first so many, as with most chains: all there are.
+    First(u32),
+    Some(Vec<u32>),
+}
+
+impl Places {
+    /// The first one from a place on.
+    fn next(&self, from: u32) -> Option<u32> {
+        match self {
+            Places::First(count) => (from < *count).then_some(from),
+            Places::Some(list) => next(list, from),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct ByHost {
-    /// Rules whose `-d` is one address and not negated.
-    hosts: HashMap<IpAddr, Rules>,
+    /// Rules whose `-d` is one address and not negated, by its number.
+    hosts: HashMap<u128, Rules>,
     others: Rules,
-    /// The keys of `hosts` as numbers, ascending.
+    /// The keys of `hosts`, ascending.
     sorted: Vec<u128>,
 }
 
@@ -78,17 +96,21 @@ const SHORT: usize = 16;
 
 impl Index {
     pub fn new(chain: &Chain<'_>, family: Family) -> Index {
-        let all: Vec<u32> =
-            (0u32..).zip(&chain.rules).filter(|(_, rule)| rule.is_for(family)).map(|(place, _)| place).collect();
-        let by_host = (all.len() > SHORT).then(|| {
-            let (mut hosts, mut others): (HashMap<IpAddr, SmallVec<_>>, _) = (HashMap::new(), SmallVec::new());
-            for &place in &all {
-                match host(&chain.rules[place as usize]) {
-                    Some(address) => hosts.entry(address).or_default().push(place),
+        let own = (0u32..).zip(&chain.rules).filter(|(_, rule)| rule.is_for(family));
+        let count = own.clone().count();
+        let all = match count == chain.rules.len() {
+            true => Places::First(count as u32),
+            false => Places::Some(own.clone().map(|(place, _)| place).collect()),
+        };
+        let by_host = (count > SHORT).then(|| {
+            let (mut hosts, mut others): (HashMap<u128, SmallVec<_>>, _) = (HashMap::new(), SmallVec::new());
+            for (place, rule) in own {
+                match host(rule) {
+                    Some(address) => hosts.entry(number(address)).or_default().push(place),
                     None => others.push(place),
                 }
             }
-            let mut sorted: Vec<u128> = hosts.keys().map(|address| number(*address)).collect();
+            let mut sorted: Vec<u128> = hosts.keys().copied().collect();
             sorted.sort_unstable();
             let hosts = hosts.into_iter().map(|(address, list)| (address, Rules::new(list, chain))).collect();
             ByHost { hosts, others: Rules::new(others, chain), sorted }
@@ -98,7 +120,7 @@ impl Index {
 
     /// The first rule from a place on.
     pub fn next(&self, from: u32) -> Option<u32> {
-        next(&self.all, from)
+        self.all.next(from)
     }
 
     /// The first rule from a place on that can match one of the packets.
@@ -107,7 +129,7 @@ impl Index {
         let mut best = None;
         for key in packets {
             let host = match key.destination {
-                Some(destination) => by_host.hosts.get(&destination).and_then(|rules| rules.next(from, key)),
+                Some(destination) => by_host.hosts.get(&number(destination)).and_then(|rules| rules.next(from, key)),
                 None if by_host.hosts.is_empty() => None,
                 None => return self.next(from),
             };
@@ -124,7 +146,7 @@ impl Index {
         let Some(destination) = key.destination else { return };
         let at = number(destination);
         let next = by_host.sorted.partition_point(|host| *host <= at);
-        let rules = by_host.hosts.get(&destination);
+        let rules = by_host.hosts.get(&at);
         asked.hosts(destination, rules.is_some(), by_host.sorted.get(next).copied());
         rules.into_iter().for_each(|rules| rules.ask(key, asked));
     }
@@ -160,7 +182,7 @@ impl Rules {
 
     fn ask(&self, key: Key, asked: &Asked) {
         let Rules::Many(by_port) = self else { return };
-        asked.protocol();
+        asked.protocols(Protocols::ALL);
         if let Some(OfPort::Many(by_original)) = by_port.ports.get(&(key.protocol, key.port)) {
             by_original.ask(key, asked);
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::trace::{Machine, Packet, Trace};
 use crate::turns::{Turns, long_run};
 
-use super::part::{Chance, Part};
+use super::part::{Chance, Part, Reckoning};
 use super::{End, Evaluator, Run};
 
 /// What it costs to follow one connection, beside its tests.
@@ -30,7 +30,7 @@ impl<'d> Evaluator<'d> {
         run.steps = steps.then(Vec::new);
         run.most_flows = run.most_flows.max(2 * states.len());
         run.most_tests = self.patience.left().max(run.most_tests);
-        let part = Part::one().times(Chance { part: 1, of: states.len() as u64 });
+        let part = Part::one(Reckoning::Exact).times(Chance { part: 1, of: states.len() as u64 });
         let start = |turns| (run.start(Some(Rc::new(turns))), part.clone());
         let flows = states.into_iter().map(start).collect();
         run.follow(flows);
@@ -49,7 +49,7 @@ impl<'d> Evaluator<'d> {
         let mut run = Run::new(self, packet, machine);
         run.keeps_turns = true;
         let start = run.start(Some(Rc::new(turns.clone())));
-        run.follow(smallvec::smallvec![(start, Part::one())]);
+        run.follow(smallvec::smallvec![(start, Part::one(Reckoning::Exact))]);
         run.sum_up();
         *cost += run.tests;
         (!run.cut()).then_some(run.outcomes)

@@ -1,15 +1,90 @@
-//! A part of all connections, as a fraction that stays cheap: long cascades make denominators of thousands of bits,
-//! but nearly all of them are powers of two.
+//! A part of all connections: exact, as a fraction that stays cheap, or between two bounds.
+//!
+//! Long cascades make denominators of thousands of bits, but nearly all of them are powers of two.
 
 use num_bigint::BigUint;
 use num_integer::Integer;
 use num_traits::{One, Zero};
 
 use crate::ir::share::Share;
+use crate::survey::{Amount, Bounds};
+
+/// From 0 to 1. The parts of one walk are all of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Boxed, because walks of many packets have no use for it.
+    Exact(Box<Fraction>),
+    Between(Bounds),
+}
+
+/// How the parts of a walk are reckoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reckoning {
+    Exact,
+    Bounds,
+}
+
+impl Part {
+    /// All connections.
+    pub fn one(reckoning: Reckoning) -> Part {
+        match reckoning {
+            Reckoning::Exact => Part::Exact(Box::new(Fraction::one())),
+            Reckoning::Bounds => Part::Between(Bounds::ONE),
+        }
+    }
+
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Part::Exact(part) => part.is_zero(),
+            Part::Between(bounds) => bounds.is_zero(),
+        }
+    }
+
+    /// How many 64-bit words it holds.
+    pub fn words(&self) -> u64 {
+        match self {
+            Part::Exact(part) => part.words(),
+            Part::Between(_) => 2,
+        }
+    }
+
+    #[inline]
+    pub fn times(&self, chance: Chance) -> Part {
+        match self {
+            Part::Exact(part) => Part::Exact(Box::new(part.times(chance))),
+            Part::Between(bounds) => Part::Between(bounds.times(chance.part, chance.of)),
+        }
+    }
+
+    pub fn add(&mut self, other: &Part) {
+        match (self, other) {
+            (Part::Exact(own), Part::Exact(other)) => own.add(other),
+            (Part::Between(own), Part::Between(other)) => *own = own.plus(*other),
+            (Part::Exact(_), Part::Between(_)) | (Part::Between(_), Part::Exact(_)) => {
+                unreachable!("the parts of one walk are of one kind")
+            }
+        }
+    }
+
+    /// Of what is exact.
+    pub fn share(&self) -> Share {
+        match self {
+            Part::Exact(part) => part.share(),
+            Part::Between(_) => unreachable!("who asks for shares reckons exactly"),
+        }
+    }
+
+    pub fn amount(&self) -> Amount {
+        match self {
+            Part::Exact(part) => Amount::of_share(&part.share()),
+            Part::Between(bounds) => Amount::Between(*bounds),
+        }
+    }
+}
 
 /// `odd * 2^exponent / below`, in lowest terms, from 0 to 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Fraction {
     /// Odd, but for 0, which has exponent 0.
     odd: BigUint,
     exponent: i64,
@@ -31,13 +106,13 @@ impl Chance {
     }
 }
 
-impl Part {
-    pub fn zero() -> Part {
-        Part { odd: BigUint::zero(), exponent: 0, below: None }
+impl Fraction {
+    pub fn zero() -> Fraction {
+        Fraction { odd: BigUint::zero(), exponent: 0, below: None }
     }
 
-    pub fn one() -> Part {
-        Part { odd: BigUint::one(), exponent: 0, below: None }
+    pub fn one() -> Fraction {
+        Fraction { odd: BigUint::one(), exponent: 0, below: None }
     }
 
     pub fn is_zero(&self) -> bool {
@@ -49,9 +124,9 @@ impl Part {
         (self.odd.bits() + self.below.as_ref().map_or(0, BigUint::bits)) / 64 + 2
     }
 
-    pub fn times(&self, chance: Chance) -> Part {
+    pub fn times(&self, chance: Chance) -> Fraction {
         if chance.part == 0 || self.is_zero() {
-            return Part::zero();
+            return Fraction::zero();
         }
         // Both fractions are in lowest terms crosswise, so the product is too.
         let common = chance.part.gcd(&chance.of);
@@ -60,7 +135,7 @@ impl Part {
         let (part, of) = (part >> part_twos, of >> of_twos);
         let down = self.below.as_ref().map_or(1, |below| gcd(below, part));
         let up = gcd(&self.odd, of);
-        Part {
+        Fraction {
             odd: divided(&self.odd, up) * (part / down),
             exponent: self.exponent + i64::from(part_twos) - i64::from(of_twos),
             below: match (&self.below, of / up) {
@@ -71,7 +146,7 @@ impl Part {
         }
     }
 
-    pub fn add(&mut self, other: &Part) {
+    pub fn add(&mut self, other: &Fraction) {
         if self.is_zero() {
             *self = other.clone();
             return;
@@ -98,7 +173,7 @@ impl Part {
             odd /= &common;
             below = above_one(all / &common);
         }
-        *self = Part { odd, exponent: exponent + twos as i64, below };
+        *self = Fraction { odd, exponent: exponent + twos as i64, below };
     }
 
     fn below(&self) -> BigUint {
@@ -138,15 +213,29 @@ mod tests {
     #[test]
     fn parts_stay_in_lowest_terms() {
         let chance = |part, of| Chance { part, of };
-        let third = Part::one().times(chance(2, 6));
-        let rest = Part::one().times(chance(2, 6).rest());
+        let third = Fraction::one().times(chance(2, 6));
+        let rest = Fraction::one().times(chance(2, 6).rest());
         assert_eq!(third.share(), Share::new(1u32.into(), 3u32.into()));
         let quarter = rest.times(chance(3, 8));
         assert_eq!(quarter.share(), Share::new_raw(1u32.into(), 4u32.into()));
         let mut sum = quarter.clone();
         sum.add(&rest.times(chance(5, 8)));
         sum.add(&third);
-        assert_eq!(sum, Part::one());
-        assert!(Part::one().times(chance(0, 5)).is_zero());
+        assert_eq!(sum, Fraction::one());
+        assert!(Fraction::one().times(chance(0, 5)).is_zero());
+    }
+
+    #[test]
+    fn bounds_are_near_what_is_exact() {
+        let (mut exact, mut bounds) = (Part::one(Reckoning::Exact), Part::one(Reckoning::Bounds));
+        for (part, of) in [(93_368_854, 1 << 31), (1, 3), (2_040_109_466, 1 << 31), (5, 7)] {
+            let chance = Chance { part, of };
+            for whole in [&mut exact, &mut bounds] {
+                let mut sum = whole.times(chance);
+                sum.add(&whole.times(chance.rest()).times(chance));
+                *whole = sum;
+            }
+            assert!(exact.amount().is_surely_near(bounds.amount(), 1), "{exact:?} {bounds:?}");
+        }
     }
 }

@@ -4,8 +4,10 @@ use std::hash::BuildHasher;
 use std::rc::Rc;
 
 use foldhash::{HashSet, HashSetExt};
+use num_traits::Zero;
 use smallvec::{SmallVec, smallvec};
 
+use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::survey::Asked;
 use crate::target::iptables::dump::{ChainId, Policy, Rule, Table, TableName, Target};
@@ -13,9 +15,9 @@ use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown};
 use crate::turns::{Turns, Visits};
 
 use super::Evaluator;
-use super::flow::{Flow, Flows, Mark, Memory, may_mark, merge, sum};
+use super::flow::{Flow, Flows, Mark, Memory, keep, may_mark, merge, merged, sum};
 use super::index::Key;
-use super::part::{Chance, Part};
+use super::part::{Chance, Part, Reckoning};
 use super::report::About;
 use super::test::{self, Answer, At, Noted};
 
@@ -30,6 +32,9 @@ const MAX_STEPS: usize = 200_000;
 
 /// Packets that differ (in marks, say) at one rule.
 const MAX_FLOWS: usize = 4096;
+
+/// Chains above each other, mostly.
+const SOME_FRAMES: usize = 4;
 
 /// Words of 64 bits in all parts: a cascade of six thousand rules.
 const MAX_WORDS: u64 = 1 << 24;
@@ -86,6 +91,7 @@ pub struct Run<'e, 'd, 'p> {
     /// Whether a part that a rule would have taken was left with the others, because there were too many.
     pub crowded: bool,
     pub asked: Option<&'p Asked>,
+    pub reckoning: Reckoning,
 }
 
 impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
@@ -110,13 +116,14 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             stopped: false,
             crowded: false,
             asked: None,
+            reckoning: Reckoning::Exact,
         }
     }
 
     /// Counters are at any place.
     pub fn go(&mut self) {
         let start = self.start(None);
-        self.follow(smallvec![(start, Part::one())]);
+        self.follow(smallvec![(start, Part::one(self.reckoning))]);
     }
 
     /// A packet as it appears.
@@ -138,6 +145,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
 
     pub fn follow(&mut self, flows: Flows<'d>) {
         let flows = if self.rules.is_for(self.packet) { self.hooks(flows) } else { flows };
+        self.outcomes.reserve(flows.len());
         for (flow, part) in flows {
             self.end(flow, None, part);
         }
@@ -179,6 +187,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
 
     /// Makes equal outcomes one, and sorts them.
     pub fn sum_up(&mut self) {
+        if self.outcomes.len() <= 1 {
+            return;
+        }
         self.outcomes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         self.outcomes.dedup_by(|(end, part), (own, sum)| {
             let same = end == own;
@@ -201,10 +212,13 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let chain = &table.chains[id.0 as usize];
         // Translation leaves alone what is not tracked.
         let (flows, mut accepted): (Flows<'d>, Flows<'d>) = match name {
-            TableName::Nat => flows.into_iter().partition(|(flow, _)| flow.tracked),
+            TableName::Nat if flows.iter().any(|(flow, _)| !flow.tracked) => {
+                flows.into_iter().partition(|(flow, _)| flow.tracked)
+            }
             _ => (flows, Flows::new()),
         };
-        let mut frames = vec![Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false }];
+        let mut frames: SmallVec<[Frame<'d>; SOME_FRAMES]> = SmallVec::new();
+        frames.push(Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false });
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
             let key = |(flow, _): &(Flow<'_>, _)| Key {
@@ -230,9 +244,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 continue;
             }
             let Some(Frame { mut live, returned, goto, .. }) = frames.pop() else { break };
-            merge(&mut live, returned);
+            if !returned.is_empty() {
+                merge(&mut live, returned);
+            }
             match frames.last_mut() {
-                Some(above) if goto => above.returned.extend(live),
+                Some(above) if goto => keep(&mut above.returned, live),
                 Some(above) => merge(&mut above.live, live),
                 None => match chain.policy {
                     Some(Policy::Drop) if !self.stopped => {
@@ -240,13 +256,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                             self.end(flow, Some((Action::Drop, None)), part);
                         }
                     }
-                    Some(Policy::Accept | Policy::Drop) | None => accepted.extend(live),
+                    Some(Policy::Accept | Policy::Drop) | None => keep(&mut accepted, live),
                 },
             }
         }
-        let mut merged = Flows::new();
-        merge(&mut merged, accepted);
-        merged
+        merged(accepted)
     }
 
     /// Tests one rule for everything that reaches it; a chain that it leads to comes back.
@@ -270,7 +284,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let mut noted = Noted::new();
         if let ([(flow, _)], true) = (&frame.live[..], self.steps.is_none() && !crowded) {
             // The usual case, without the lists of the general one.
-            let answer = test::test(rule, at, flow, &mut noted);
+            let answer = test::test(rule, &at, flow, &mut noted);
             match (answer, &rule.target) {
                 (Answer::No, _) => {
                     self.note_counters(&noted);
@@ -284,11 +298,15 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 (Answer::Yes(chances), _) => {
                     self.note_counters(&noted);
                     self.note_way(rule, 0, true);
-                    let mut taken = Flows::new();
-                    if let Some((flow, part)) = frame.live.pop() {
-                        self.split(flow, part, chances, &mut frame.live, &mut taken);
+                    if chances.is_empty() {
+                        let taken = std::mem::take(&mut frame.live);
+                        return self.apply(rule, taken, frame, accepted);
                     }
-                    return self.apply(rule, taken, frame, accepted);
+                    let flow = flow.clone();
+                    let rest = &mut frame.live[0].1;
+                    let (part, left) = self.divide(rest, &chances);
+                    *rest = left;
+                    return self.apply(rule, smallvec![(flow, part)], frame, accepted);
                 }
             }
         }
@@ -296,7 +314,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let answers: SmallVec<[Answer; 1]> = frame
             .live
             .iter()
-            .map(|(flow, _)| match test::test(rule, at, flow, &mut noted) {
+            .map(|(flow, _)| match test::test(rule, &at, flow, &mut noted) {
                 Answer::Yes(chances) if crowded && !chances.is_empty() => {
                     self.crowded = true;
                     Answer::CannotTell
@@ -333,7 +351,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                     Answer::Yes(chances) => self.split(flow, part, chances, &mut frame.live, &mut taken),
                     Answer::Remembers => {
                         noted.clear();
-                        let (flow, part, answer) = test::follow(rule, at, (flow, part), &mut frame.live, &mut noted);
+                        let (flow, part, answer) = test::follow(rule, &at, (flow, part), &mut frame.live, &mut noted);
                         self.note_counters(&noted);
                         self.note_way(rule, index, answer == Some(true));
                         unsure |= answer.is_none();
@@ -361,8 +379,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 chain: chain.name.to_owned(),
                 rule: rule.text.to_owned(),
                 hit,
-                reached: reached.share(),
-                taken: if unknown.is_some() { Part::zero() } else { sum(&taken) }.share(),
+                reached,
+                taken: if unknown.is_some() { Share::zero() } else { sum(&taken) },
             });
         }
         if taken.is_empty() { None } else { self.apply(rule, taken, frame, accepted) }
@@ -377,21 +395,24 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         rest: &mut Flows<'d>,
         taken: &mut Flows<'d>,
     ) {
-        let mut left = Part::zero();
-        let mut part = part;
-        for chance in chances {
-            let rest = part.times(chance.rest());
-            match left.is_zero() {
-                true => left = rest,
-                false => left.add(&rest),
-            }
-            part = part.times(chance);
-            self.words += part.words() + left.words();
+        if chances.is_empty() {
+            return taken.push((flow, part));
         }
-        if !left.is_zero() {
-            rest.push((flow.clone(), left));
-        }
+        let (part, left) = self.divide(&part, &chances);
+        rest.push((flow.clone(), left));
         taken.push((flow, part));
+    }
+
+    /// The part that some chances take, at least one, and what they leave.
+    fn divide(&mut self, part: &Part, chances: &[Chance]) -> (Part, Part) {
+        let (mut taken, mut left) = (part.times(chances[0]), part.times(chances[0].rest()));
+        self.words += taken.words() + left.words();
+        for chance in &chances[1..] {
+            left.add(&taken.times(chance.rest()));
+            taken = taken.times(*chance);
+            self.words += taken.words() + left.words();
+        }
+        (taken, left)
     }
 
     fn note_counters(&mut self, noted: &[usize]) {

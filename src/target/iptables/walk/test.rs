@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::survey::{Asked, Side};
-use crate::target::iptables::dump::{Interface, Match, Net, Rule};
+use crate::survey::{Asked, Protocols, Side};
+use crate::target::iptables::dump::{Interface, Match, Net, Rule, RuleProtocol};
 use crate::target::iptables::model::{self, Negatable};
 use crate::trace::{Machine, Packet};
 
@@ -60,8 +60,8 @@ impl At<'_> {
 
 /// Whether an address lies in a net was asked.
 fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
-    match (net.prefix(), address) {
-        (Some(prefix), _) => asked.range(side, address, prefix.network(), prefix.broadcast()),
+    match (net.range(), address) {
+        (Some((first, last)), _) => asked.range(side, address, first, last),
         // A mask with holes may answer otherwise at the very next address.
         (None, Some(address)) => asked.range(side, Some(address), address, address),
         (None, None) => {}
@@ -72,8 +72,7 @@ fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
 pub type Noted = SmallVec<[usize; 1]>;
 
 /// Tests a rule that leaves alone what is remembered, and notes the counters that it asks.
-pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> Answer {
-    let at = At { line: rule.line, ..at };
+pub fn test(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> Answer {
     let Some(mut unsure) = own(rule, at, flow) else { return Answer::No };
     let mut chances = SmallVec::new();
     for one in &rule.matches {
@@ -87,7 +86,7 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> 
                 }
                 drawn(chance(one), &mut chances)
             }
-            other => plain(other, at, flow),
+            other => plain(other, At { line: rule.line, ..*at }, flow),
         };
         match answer {
             Some(true) => {}
@@ -104,18 +103,18 @@ pub fn test(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> 
 /// rule takes it: `None` is not known.
 pub fn follow<'d>(
     rule: &'d Rule<'d>,
-    at: At<'_>,
+    at: &At<'_>,
     (mut flow, mut part): (Flow<'d>, Part),
     rest: &mut Flows<'d>,
     noted: &mut Noted,
 ) -> (Flow<'d>, Part, Option<bool>) {
-    let at = At { line: rule.line, ..at };
+    let at = &At { line: rule.line, ..*at };
     let Some(mut unsure) = own(rule, at, &flow) else { return (flow, part, Some(false)) };
     for one in &rule.matches {
         let answer = match one {
             // What stands behind a match that is not known may see a packet or not.
             Match::Nth { .. } | Match::Recent { .. } if unsure => None,
-            Match::Recent { not, ask } => recent::ask(*not, ask, &mut flow, at),
+            Match::Recent { not, ask } => recent::ask(*not, ask, &mut flow, *at),
             Match::Nth { not, every, packet } if flow.memory.turns.is_some() => {
                 let turns = Rc::make_mut(flow.memory.turns.get_or_insert_default());
                 Some((turns.take(counter(one), *every) == *packet) != *not)
@@ -131,7 +130,7 @@ pub fn follow<'d>(
                 }
                 Some(chance.part > 0)
             }
-            other => plain(other, at, &flow),
+            other => plain(other, *at, &flow),
         };
         match answer {
             Some(true) => {}
@@ -143,7 +142,7 @@ pub fn follow<'d>(
 }
 
 /// Whether a rule's own options are unsure; `None` where one of them is not met.
-fn own(rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
+fn own(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let mut unsure = false;
     // `None` is not known. The first `false` ends the test: whatever the others say, it stays the answer.
     for field in Field::ALL {
@@ -186,7 +185,8 @@ impl Field {
 }
 
 /// What an option says to a packet, where the rule has it; the inner `None` is not known.
-fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
+#[inline(always)]
+fn header(field: Field, rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
     let net = |side, address, net: &Negatable<Net>| {
         at.ask(|asked| ask_net(asked, side, address, &net.value));
         holds(net, |net| in_net(address, net, at))
@@ -195,7 +195,7 @@ fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<
         Field::Destination => rule.destination.as_ref().map(|own| net(Side::Destination, flow.destination, own)),
         Field::Source => rule.source.as_ref().map(|own| net(Side::Source, flow.source, own)),
         Field::Protocol => rule.protocol.as_ref().map(|protocol| {
-            at.ask(Asked::protocol);
+            ask_protocol(at, protocol.value);
             holds(protocol, |own| Some(own.is(at.packet.protocol)))
         }),
         Field::Input => rule.input.as_ref().map(|interface| {
@@ -203,6 +203,15 @@ fn header(field: Field, rule: &Rule<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<
             holds(interface, |own| on(at.input, own))
         }),
         Field::Output => rule.output.as_ref().map(|interface| holds(interface, |own| on(at.output, own))),
+    }
+}
+
+/// Whether it is a protocol was asked.
+fn ask_protocol(at: &At<'_>, protocol: RuleProtocol) {
+    match protocol {
+        RuleProtocol::One(protocol) => at.ask(|asked| asked.protocol(protocol)),
+        // That none of them is one of the others is no news.
+        RuleProtocol::Other => {}
     }
 }
 
@@ -230,7 +239,7 @@ fn on(place: Place<'_>, interface: &Interface<'_>) -> Option<bool> {
 }
 
 /// No address is some address of this machine.
-fn in_net(address: Option<IpAddr>, net: &Net, at: At<'_>) -> Option<bool> {
+fn in_net(address: Option<IpAddr>, net: &Net, at: &At<'_>) -> Option<bool> {
     if let Some(address) = address {
         return Some(net.contains(address));
     }
@@ -275,7 +284,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::TcpFlags { not, mask, set } => {
             const SYN: u8 = 0x02;
-            at.ask(Asked::protocol);
+            at.ask(|asked| asked.protocol(Protocol::Tcp));
             Some((packet.protocol == Protocol::Tcp && SYN & mask == *set) != *not)
         }
         Match::Fragment { not } => Some(*not),
@@ -293,7 +302,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         Match::State { not, states } => unless(not, in_state(*states, flow, at)),
         Match::Reply(reply) => Some(flow.tracked && !reply),
         Match::TrackedProtocol { not, protocol } => {
-            at.ask(Asked::protocol);
+            ask_protocol(&at, *protocol);
             Some(flow.tracked && protocol.is(packet.protocol) != *not)
         }
         Match::OriginalAddress { not, side, net } => {
@@ -325,7 +334,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Destination => Side::Source,
             };
             at.ask(|asked| ask_net(asked, own, address, net));
-            if flow.tracked { unless(not, in_net(address, net, at)) } else { Some(false) }
+            if flow.tracked { unless(not, in_net(address, net, &at)) } else { Some(false) }
         }
         Match::ReplyPort { not, side, ports } => {
             let own = match side {
@@ -352,7 +361,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         Match::Bpf(program) => {
             at.ask(|asked| {
                 asked.hash_source(u64::from(at.line));
-                asked.protocol();
+                asked.protocols(Protocols::ALL);
                 if !bpf::reads_source_alone(program.instructions(), packet.destination.is_ipv6()) {
                     let own = packet.destination;
                     asked.range(Side::Destination, Some(own), own, own);

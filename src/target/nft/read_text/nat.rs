@@ -2,8 +2,8 @@
 
 use crate::ir::Family;
 
-use super::{Read, choices, data_values, draw, family, fields};
-use crate::target::nft::dump::{Data, Elements, Expr, Kind, Nat, Statement, Value, number};
+use super::{Read, choices, data_values, draw, family, fields, hosts};
+use crate::target::nft::dump::{Data, Elements, Expr, Kind, Nat, Statement, Value, address as address_of, number};
 use crate::target::nft::tokens::{Token, Tokens};
 
 /// Behind `redirect`.
@@ -42,7 +42,7 @@ pub fn dnat(tokens: &mut Tokens<'_>) -> Read<Statement> {
         word @ ("numgen" | "jhash") => {
             let key = draw(tokens, word)?;
             tokens.words(&["map"])?;
-            let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Values(data_values(tokens)?)))?);
+            let map = Elements::Anonymous(hosts(tokens)?);
             Ok(done(Expr::Map(Box::new(key), map), None))
         }
         word @ ("ip" | "ip6") => {
@@ -72,9 +72,9 @@ fn address(tokens: &mut Tokens<'_>) -> Read<Expr> {
 }
 
 fn constant_address(tokens: &Tokens<'_>, word: &str) -> Read<Expr> {
-    match word.parse() {
-        Ok(address) => Ok(Expr::Constant(vec![Value::Address(address)], Kind::Address)),
-        Err(_) => tokens.error(format!("expected an address, found `{word}`")),
+    match address_of(word) {
+        Some(address) => Ok(Expr::Constant(vec![Value::Address(address)], Kind::Address)),
+        None => tokens.error(format!("expected an address, found `{word}`")),
     }
 }
 
