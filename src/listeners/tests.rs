@@ -149,6 +149,18 @@ fn an_address_that_is_kept_is_no_address_of_its_own() {
 }
 
 #[test]
+fn a_mark_that_is_a_hash_is_for_each_client() {
+    let mark = "-j HMARK --hmark-src-prefix 32 --hmark-dst-prefix 8 --hmark-rnd 0x1 --hmark-mod 2";
+    let nat = "-A PREROUTING -p tcp --dport 80 -m mark --mark 1 -j REDIRECT --to-ports 81";
+    let text = format!("*mangle\n-A PREROUTING -d 10.0.0.0/7 {mark}\nCOMMIT\n*nat\n{nat}\nCOMMIT\n");
+    searched(&text, |_, found| {
+        let [listener] = &found.listeners[..] else { panic!("{found:#?}") };
+        assert_eq!(listener.ports, [(80, 80)], "where no rule asks for the mark it does not matter");
+        assert!(matches!(listener.cases[0].fate, Fate::Hashed(_)), "{listener:#?}");
+    });
+}
+
+#[test]
 fn too_many_rules_are_told_and_not_waited_for() {
     // Ranges, because single ports are looked up.
     let rule = |port| format!("-A PREROUTING -p tcp --dport {port}:{} -j REDIRECT --to-ports 1000", port + 1);

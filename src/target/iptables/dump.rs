@@ -416,7 +416,7 @@ pub enum Target<'t> {
 }
 
 /// The length of a prefix, at most that of an address of either family: more bits than it has are all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefix(u8);
 
 impl Prefix {
@@ -432,10 +432,14 @@ impl Prefix {
         self.0 == 0
     }
 
+    /// The addresses that are the same as one.
+    pub fn around(self, address: IpAddr) -> ipnet::IpNet {
+        let whole = ipnet::IpNet::from(address);
+        ipnet::IpNet::new(address, self.0.min(whole.max_prefix_len())).unwrap_or(whole)
+    }
+
     /// What is left of an address.
     pub fn of(self, address: IpAddr) -> IpAddr {
-        let whole = ipnet::IpNet::from(address);
-        let net = ipnet::IpNet::new(address, self.0.min(whole.max_prefix_len()));
-        net.map_or(address, |net| net.network())
+        self.around(address).network()
     }
 }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ir::Family;
 use crate::meaning::{Action, Direction};
-use crate::survey::Side;
 use crate::target::iptables::dump::{Rule, Target};
 use crate::target::iptables::model::DnatPort;
 use crate::trace::Source;
@@ -84,8 +83,7 @@ impl<'d> Run<'_, 'd, '_> {
             | Target::RestoreMark { .. }
             | Target::Hmark { .. } => {
                 for (flow, _) in &mut taken {
-                    self.ask_hash(rule, flow);
-                    if !marked(&rule.target, flow) {
+                    if !marked(rule, flow) {
                         self.report(rule, About::Target, "an address that is not known");
                     }
                 }
@@ -93,17 +91,6 @@ impl<'d> Run<'_, 'd, '_> {
             }
         }
         None
-    }
-
-    /// Notes what a mark is made of.
-    fn ask_hash(&self, rule: &Rule<'_>, flow: &Flow<'_>) {
-        let (Some(asked), Target::Hmark { source, destination, .. }) = (self.asked, &rule.target) else { return };
-        if !source.is_none() {
-            asked.hash_source(u64::from(rule.line));
-        }
-        if let Some(own) = flow.destination.filter(|_| !destination.is_none()) {
-            asked.range(Side::Destination, Some(own), own, own);
-        }
     }
 
     /// The port that a translation makes of one.

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use crate::ir::share::Share;
 use crate::meaning::Action;
-use crate::target::iptables::dump::{Prefix, Target};
+use crate::survey::{Asked, Side};
+use crate::target::iptables::dump::{Prefix, Rule, Target};
 use crate::trace::Source;
 use crate::turns::Turns;
 
@@ -55,13 +56,43 @@ pub struct Mark {
     /// Without the bits that are not known.
     value: u32,
     unknown: u32,
+    /// What any of it is made of, where that is addresses.
+    hash: Option<Made>,
+}
+
+/// What `-j HMARK` made a mark of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Made {
+    /// The line of the rule.
+    line: u32,
+    source: bool,
+    /// The destinations that are hashed alike.
+    destination: Prefix,
+}
+
+impl Made {
+    /// Notes that the mark was asked about.
+    pub fn ask(self, asked: &Asked, destination: Option<IpAddr>) {
+        if self.source {
+            asked.hash_source(u64::from(self.line));
+        }
+        if let Some(own) = destination.filter(|_| !self.destination.is_none()) {
+            let alike = self.destination.around(own);
+            asked.range(Side::Destination, Some(own), alike.network(), alike.broadcast());
+        }
+    }
 }
 
 impl Mark {
-    pub const UNKNOWN: Mark = Mark { value: 0, unknown: u32::MAX };
+    pub const UNKNOWN: Mark = Mark { value: 0, unknown: u32::MAX, hash: None };
 
     pub fn known(value: u32) -> Mark {
-        Mark { value, unknown: 0 }
+        Mark { value, unknown: 0, hash: None }
+    }
+
+    /// What it is made of, where that is addresses.
+    pub fn hash(self) -> Option<Made> {
+        self.hash
     }
 
     /// Whether it is a value under a mask, if that can be told.
@@ -76,11 +107,12 @@ impl Mark {
     /// `(mark & !cleared) ^ other`
     fn changed(self, cleared: u32, other: Mark) -> Mark {
         let unknown = (self.unknown & !cleared) | other.unknown;
-        Mark { value: ((self.value & !cleared) ^ other.value) & !unknown, unknown }
+        let hash = other.hash.or(self.hash.filter(|_| cleared != u32::MAX));
+        Mark { value: ((self.value & !cleared) ^ other.value) & !unknown, unknown, hash }
     }
 
     fn under(self, mask: u32) -> Mark {
-        Mark { value: self.value & mask, unknown: self.unknown & mask }
+        Mark { value: self.value & mask, unknown: self.unknown & mask, hash: self.hash.filter(|_| mask != 0) }
     }
 }
 
@@ -88,8 +120,8 @@ impl Mark {
 pub(super) type Flows<'d> = SmallVec<[(Flow<'d>, Part); 1]>;
 
 /// Targets that the packet goes on behind. False where one needs an address that is not known.
-pub(super) fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
-    match target {
+pub(super) fn marked(rule: &Rule<'_>, flow: &mut Flow<'_>) -> bool {
+    match &rule.target {
         Target::Mark { connection: false, value, mask } => flow.mark = flow.mark.changed(*mask, Mark::known(*value)),
         Target::Mark { connection: true, value, mask } => {
             flow.connection_mark = flow.connection_mark.changed(*mask, Mark::known(*value));
@@ -111,7 +143,9 @@ pub(super) fn marked(target: &Target<'_>, flow: &mut Flow<'_>) -> bool {
                 flow.mark = Mark::UNKNOWN;
                 return false;
             };
-            flow.mark = Mark::known(kernel::hmark(from, to, *modulus, *seed).wrapping_add(*offset));
+            let value = kernel::hmark(from, to, *modulus, *seed).wrapping_add(*offset);
+            let hash = Some(Made { line: rule.line, source: !source.is_none(), destination: *destination });
+            flow.mark = Mark { hash, ..Mark::known(value) };
         }
         Target::Unknown(text) => {
             let (packet, connection) = may_mark(text);

@@ -350,6 +350,9 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }),
         Match::Mark { not, connection, value, mask } => {
             let mark = if *connection { flow.connection_mark } else { flow.mark };
+            if let (Some(made), Some(asked)) = (mark.hash(), at.asked) {
+                made.ask(asked, Some(packet.destination));
+            }
             unless(not, mark.is(*value, *mask))
         }
         Match::Remembered(answer) => Some(*answer),
