@@ -61,7 +61,7 @@ pub fn outside(family: Family, nets: &[IpNet]) -> Vec<IpNet> {
 }
 
 /// The fewest prefixes that hold a range.
-fn prefixes(family: Family, first: u128, last: u128) -> Vec<IpNet> {
+pub fn prefixes(family: Family, first: u128, last: u128) -> Vec<IpNet> {
     match (address(family, first), address(family, last)) {
         (IpAddr::V4(first), IpAddr::V4(last)) => Ipv4Subnets::new(first, last, 0).map(IpNet::V4).collect(),
         (IpAddr::V6(first), IpAddr::V6(last)) => Ipv6Subnets::new(first, last, 0).map(IpNet::V6).collect(),

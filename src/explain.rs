@@ -7,12 +7,13 @@ use num_traits::{One, Zero};
 
 use crate::ir::share::{Share, shares};
 use crate::ir::{Algorithm, Backend, Group};
-use crate::target::split::{self, ALWAYS, Weights};
+use crate::target::split::{self, ALWAYS, Draw, Probability, Weights};
+use crate::target::{Layout, cost};
 
 /// Whose rules are explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    Iptables,
+    Iptables(Layout),
     Nft,
 }
 
@@ -69,7 +70,7 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
     };
     let mut explained = Explained { lines: group.backends.iter().zip(wanted).map(none).collect(), slots: None };
     let max = match form {
-        Form::Iptables => u64::MAX >> 1,
+        Form::Iptables(_) => u64::MAX >> 1,
         Form::Nft => u64::from(u32::MAX),
     };
     let weights = split::weights(&group.members, max).ok()?;
@@ -79,7 +80,7 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
             line.real = Share::one();
             line.why = "the only one: nothing to pick".to_owned();
         }
-        (Algorithm::Random, Form::Iptables, _) => cascade(&weights, &mut explained.lines)?,
+        (Algorithm::Random, Form::Iptables(layout), _) => chances(weights, layout, &mut explained.lines)?,
         (Algorithm::Random, Form::Nft, _) => ranges(&weights, &mut explained.lines),
         (Algorithm::RoundRobin, ..) => {
             let slots = split::slots(&weights);
@@ -91,33 +92,69 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
     Some(explained)
 }
 
-/// iptables: each rule is asked only about what the rules above it left.
-fn cascade(weights: &Weights, lines: &mut [Line]) -> Option<()> {
-    let probabilities = split::cascade(weights).ok()?;
-    let mut left = weights.total();
-    let mut reached = Share::one();
-    for (nth, (&index, &weight)) in weights.backends.iter().zip(&weights.weights).enumerate() {
-        let line = &mut lines[index as usize];
-        match probabilities.get(nth) {
-            Some(probability) => {
-                let part = fraction(u64::from(probability.raw()), u64::from(ALWAYS));
-                line.number = Some(probability.to_string());
-                line.stored = Some(format!("{} / 2^31", probability.raw()));
-                line.why = match nth {
-                    0 => format!("{} of all", fraction(weight, left)),
-                    _ => format!("{} of what is left", fraction(weight, left)),
+/// iptables: each rule is asked only about what the rules above it left. Of many backends, rules for a part of them each
+/// come first.
+fn chances(weights: Weights, layout: Layout, lines: &mut [Line]) -> Option<()> {
+    let draw = split::draw(weights, cost::cascade(layout), cost::WAYS).ok()?;
+    decide(&draw, &[], &Share::one(), lines);
+    Some(())
+}
+
+/// One step on the way to a backend: the number of its rule, its kernel's form, and where it comes from.
+#[derive(Clone)]
+struct Step {
+    number: Probability,
+    why: String,
+}
+
+/// Walks through a pick. `before` are the steps that lead here, and `reached` the share that they let through.
+fn decide(draw: &Draw, before: &[Step], reached: &Share, lines: &mut [Line]) {
+    let (weights, probabilities): (Vec<u64>, _) = match draw {
+        Draw::Cascade(weights, probabilities) => (weights.weights.clone(), probabilities),
+        Draw::Parts(parts, probabilities) => (parts.iter().map(Draw::total).collect(), probabilities),
+    };
+    let mut left: u64 = weights.iter().sum();
+    let mut reached = reached.clone();
+    for (nth, weight) in weights.into_iter().enumerate() {
+        let mut steps = before.to_vec();
+        let taken = match probabilities.get(nth) {
+            Some(&number) => {
+                let of = match (before.is_empty(), nth) {
+                    (true, 0) => "all",
+                    (false, 0) => "those",
+                    (_, _) => "what is left",
                 };
-                line.real = &reached * &part;
+                steps.push(Step { number, why: format!("{} of {of}", fraction(weight, left)) });
+                let part = fraction(u64::from(number.raw()), u64::from(ALWAYS));
+                let taken = &reached * &part;
                 reached *= Share::one() - part;
+                taken
             }
-            None => {
-                line.real = reached.clone();
-                line.why = "all that is left: no number".to_owned();
+            None => reached.clone(),
+        };
+        left -= weight;
+        match draw {
+            Draw::Parts(parts, _) => decide(&parts[nth], &steps, &taken, lines),
+            Draw::Cascade(weights, _) => {
+                let line = &mut lines[weights.backends[nth] as usize];
+                line.real = taken;
+                line.why = match (probabilities.get(nth), steps.as_slice()) {
+                    (None, []) => "all that is left: no number".to_owned(),
+                    (Some(_), steps) => words(steps),
+                    (None, steps) => format!("{}, then all that is left", words(steps)),
+                };
+                if !steps.is_empty() {
+                    let list = |text: &dyn Fn(&Step) -> String| steps.iter().map(text).collect::<Vec<_>>().join(", ");
+                    line.number = Some(list(&|step| step.number.to_string()));
+                    line.stored = Some(list(&|step| format!("{} / 2^31", step.number.raw())));
+                }
             }
         }
-        left -= weight;
     }
-    Some(())
+}
+
+fn words(steps: &[Step]) -> String {
+    steps.iter().map(|step| step.why.as_str()).collect::<Vec<_>>().join(", then ")
 }
 
 /// nft: one random number below the sum of the weights, and a range of numbers for each backend.
@@ -151,8 +188,8 @@ fn turns(slots: &[u32], form: Form, lines: &mut [Line]) {
             .iter()
             .map(|&nth| match form {
                 Form::Nft => nth.to_string(),
-                Form::Iptables if nth + 1 == count => "(rest)".to_owned(),
-                Form::Iptables => format!("1/{}", count - nth),
+                Form::Iptables(_) if nth + 1 == count => "(rest)".to_owned(),
+                Form::Iptables(_) => format!("1/{}", count - nth),
             })
             .collect();
         line.number = Some(shortened(&numbers));
@@ -202,7 +239,8 @@ mod tests {
 
     #[test]
     fn of_three_equal_backends_the_second_rule_has_a_half_and_the_third_no_number() {
-        let explained = explain(&group(&[1, 1, 1]), Algorithm::Random, Form::Iptables).expect("small weights");
+        let explained =
+            explain(&group(&[1, 1, 1]), Algorithm::Random, Form::Iptables(Layout::Auto)).expect("small weights");
         let numbers: Vec<_> = explained.lines.iter().map(|line| line.number.as_deref()).collect();
         assert_eq!(numbers, [Some("0.33333333349"), Some("0.50000000000"), None]);
         assert_eq!(explained.lines[1].why, "1/2 of what is left");
@@ -211,6 +249,18 @@ mod tests {
         assert!(sum.is_one());
         let limit = BigRational::new(BigInt::one(), BigInt::one() << 31u32);
         assert!(explained.lines.iter().all(|line| line.error() <= limit && -line.error() <= limit));
+    }
+
+    #[test]
+    fn of_many_backends_every_step_has_its_number() {
+        let explained =
+            explain(&group(&[1; 7]), Algorithm::Random, Form::Iptables(Layout::Auto)).expect("small weights");
+        assert_eq!(explained.lines[0].why, "3/7 of all, then 1/3 of those");
+        assert_eq!(explained.lines[0].number.as_deref(), Some("0.42857142864, 0.33333333349"));
+        assert_eq!(explained.lines[2].why, "3/7 of all, then all that is left");
+        assert_eq!(explained.lines[3].why, "1/4 of all");
+        let sum: Share = explained.lines.iter().map(|line| line.real.clone()).sum();
+        assert!(sum.is_one());
     }
 
     #[test]
@@ -225,7 +275,8 @@ mod tests {
 
     #[test]
     fn every_slot_of_a_turn_has_its_number() {
-        let explained = explain(&group(&[3, 2, 1]), Algorithm::RoundRobin, Form::Iptables).expect("small weights");
+        let explained =
+            explain(&group(&[3, 2, 1]), Algorithm::RoundRobin, Form::Iptables(Layout::Auto)).expect("small weights");
         assert_eq!(explained.slots, Some(vec![0, 1, 0, 2, 1, 0]));
         assert_eq!(explained.lines[0].number.as_deref(), Some("1/6, 1/4, (rest)"));
         assert!(explained.lines.iter().all(|line| line.error().is_zero()));

@@ -12,7 +12,7 @@ use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
-use crate::target::{Instance, Options, StickyStore, nft};
+use crate::target::{Instance, Layout, Options, StickyStore, nft};
 use crate::validate::Flaw;
 
 use super::input::{Declarations, Input};
@@ -42,7 +42,7 @@ pub struct Compile {
     hooks: Option<HooksArg>,
     /// The shape of iptables chains [default: auto]
     #[arg(long, value_enum)]
-    layout: Option<Layout>,
+    layout: Option<LayoutArg>,
     /// Give the chains or the table a name of their own, to keep a second program on one machine apart
     #[arg(long, value_name = "NAME", value_parser = Instance::new)]
     instance: Option<Instance>,
@@ -89,11 +89,13 @@ enum HooksArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Layout {
-    /// By size; in this version always linear
+enum LayoutArg {
+    /// By size: a list up to 16 listeners and 6 backends, trees above
     Auto,
-    /// One rule after the other, in source order
+    /// One rule after the other
     Linear,
+    /// Trees of chains
+    Tree,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -167,7 +169,12 @@ impl Compile {
             Some(Store::Ipset) => StickyStore::Ipset,
             Some(Store::Recent) | None => StickyStore::Recent,
         };
-        let options = Options { instance: self.instance.clone(), sticky_store };
+        let layout = match self.layout {
+            Some(LayoutArg::Linear) => Layout::Linear,
+            Some(LayoutArg::Tree) => Layout::Tree,
+            Some(LayoutArg::Auto) | None => Layout::Auto,
+        };
+        let options = Options { instance: self.instance.clone(), sticky_store, layout };
         let rules = match self.target {
             Target::Iptables => {
                 let rules = iptables::lower(&config, &options)?;

@@ -13,6 +13,7 @@ use crate::explain::{Explained, Form, Line, explain};
 use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface, Service};
 use crate::option::Else;
 use crate::resolve;
+use crate::target::Layout;
 
 use super::input::Input;
 use super::render::{Stream, printable, report};
@@ -62,7 +63,7 @@ impl Explain {
             return Err(Failure::new(format!("there is no service `{name}`{near}")));
         }
         let form = match target {
-            Target::Iptables => Form::Iptables,
+            Target::Iptables => Form::Iptables(Layout::Auto),
             Target::Nft | Target::NftJson => Form::Nft,
         };
         match wants_json(global) {
@@ -99,7 +100,7 @@ fn picks(service: &Service) -> bool {
 
 fn teaching(form: Form) -> &'static str {
     match form {
-        Form::Iptables => {
+        Form::Iptables(_) => {
             "iptables asks the rules of a chain one after the other, and a rule decides only about the\n\
              connections that the rules above it left: of three equal backends the first rule takes 1/3,\n\
              the second 1/2 of the rest, and the third the rest, without a number. The kernel compares 31\n\

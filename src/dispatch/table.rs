@@ -32,8 +32,6 @@ pub struct Table {
 const CELLS_PER_LISTENER: usize = 4;
 /// Entries of the cells of local and any destinations, for each listener, before all are tried linearly instead.
 const ENTRIES_PER_LISTENER: usize = 8;
-/// Range cells of one table: nft 1.0.6 damages about one element in 964 of a large interval map.
-const MAX_RANGES: usize = 800;
 
 impl Table {
     /// Whether nothing is dispatched.
@@ -123,8 +121,9 @@ fn is_exact(net: IpNet, ports: PortRange) -> bool {
     net.prefix_len() == net.max_prefix_len() && ports.is_single()
 }
 
-/// Cuts the program's listeners of a family and hook into cells.
-pub fn table(config: &Config, family: Family, hook: Hook) -> Table {
+/// Cuts the program's listeners of a family and hook into cells. More than `most` cells of ranges are none: what they
+/// would hold is tried linearly.
+pub fn table(config: &Config, family: Family, hook: Hook, most: usize) -> Table {
     let all = listeners(config, family, hook);
     let mut table = Table::default();
     for protocol in Protocol::ALL {
@@ -133,7 +132,7 @@ pub fn table(config: &Config, family: Family, hook: Hook) -> Table {
         Cutter { services: config.services(), family, hook, protocol, index }.cut(&list, &mut table);
     }
     table.ranges = join_ports(std::mem::take(&mut table.ranges));
-    if table.ranges.len() > MAX_RANGES {
+    if table.ranges.len() > most {
         // Groups are disjoint, so all wide listeners may as well be tried in source order.
         table.ranges.clear();
         let wide = |listener: &&Listener| match listener.destination {

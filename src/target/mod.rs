@@ -1,5 +1,6 @@
 //! What we compile to. Each target builds a typed rule model from a validated config; its printers only read it.
 
+pub mod cost;
 pub mod iptables;
 pub mod nft;
 pub mod split;
@@ -14,6 +15,20 @@ pub struct Options {
     pub instance: Option<Instance>,
     /// Where the iptables target keeps the clients of `sticky` services.
     pub sticky_store: StickyStore,
+    /// How rules are arranged.
+    pub layout: Layout,
+}
+
+/// Whether rules are tried one after the other or found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// As the cost model says: [`cost`].
+    #[default]
+    Auto,
+    /// As a careful administrator would write them by hand.
+    Linear,
+    /// As for thousands of services.
+    Tree,
 }
 
 /// What remembers clients on the iptables target.
@@ -31,8 +46,8 @@ pub enum StickyStore {
 pub struct Instance(String);
 
 /// Words that follow `LBC-` in the names of the default instance's own chains.
-const RESERVED_INSTANCES: [&str; 8] =
-    ["PREROUTING", "OUTPUT", "INPUT", "FORWARD", "POSTROUTING", "SVC", "REJECT", "DROP"];
+const RESERVED_INSTANCES: [&str; 9] =
+    ["PREROUTING", "OUTPUT", "INPUT", "FORWARD", "POSTROUTING", "SVC", "AT", "REJECT", "DROP"];
 
 impl Instance {
     /// Checks a name; the error says what is wrong with it.

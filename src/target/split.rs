@@ -181,6 +181,51 @@ pub fn cascade(weights: &Weights) -> Result<Vec<Probability>, Vanishes> {
     Ok(list)
 }
 
+/// How a random pick is decided: all at once, or part by part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Draw {
+    /// A cascade over these backends, with its probabilities.
+    Cascade(Weights, Vec<Probability>),
+    /// A cascade over parts, at least two.
+    Parts(Vec<Draw>, Vec<Probability>),
+}
+
+impl Draw {
+    /// The sum of the weights.
+    pub fn total(&self) -> u64 {
+        match self {
+            Draw::Cascade(weights, _) => weights.total(),
+            Draw::Parts(parts, _) => parts.iter().map(Draw::total).sum(),
+        }
+    }
+}
+
+/// Cuts the weights into parts of at most `most` backends, `ways` parts at a time; both are at least 2.
+pub fn draw(weights: Weights, most: usize, ways: usize) -> Result<Draw, Vanishes> {
+    let count = weights.backends.len();
+    if count <= most {
+        let probabilities = cascade(&weights)?;
+        return Ok(Draw::Cascade(weights, probabilities));
+    }
+    let here = ways.min(count.div_ceil(most));
+    let mut parts = Vec::with_capacity(here);
+    let mut whole = Weights { backends: Vec::new(), weights: Vec::new(), exact: weights.exact };
+    for nth in 0..here {
+        let range = count * nth / here..count * (nth + 1) / here;
+        let part = Weights {
+            backends: weights.backends[range.clone()].to_vec(),
+            weights: weights.weights[range].to_vec(),
+            exact: weights.exact,
+        };
+        // A part whose share rounds to nothing is named by its first backend.
+        whole.backends.push(part.backends[0]);
+        whole.weights.push(part.total());
+        parts.push(draw(part, most, ways)?);
+    }
+    let probabilities = cascade(&whole)?;
+    Ok(Draw::Parts(parts, probabilities))
+}
+
 /// The slots of a round robin: nginx's smooth weighted round robin, ties in source order.
 ///
 /// Returns indices into the group's backends, `total` of them. Any `total` neighbours hold each backend exactly as
@@ -278,6 +323,34 @@ mod tests {
         let split = weights(&members, u64::from(u32::MAX)).expect("no share is tiny");
         assert!(!split.exact);
         assert_eq!(split.total(), u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn a_pick_in_parts_gives_what_a_cascade_gives() {
+        let weights = flat(&[5, 1, 3, 3, 7, 2, 9, 4, 4, 1, 1]);
+        let mut found: Vec<(u32, f64)> = Vec::new();
+        fn walk(draw: &Draw, share: f64, found: &mut Vec<(u32, f64)>) {
+            let (count, probabilities) = match draw {
+                Draw::Cascade(weights, probabilities) => (weights.backends.len(), probabilities),
+                Draw::Parts(parts, probabilities) => (parts.len(), probabilities),
+            };
+            assert!((2..=3).contains(&count), "{draw:?}");
+            assert_eq!(probabilities.len() + 1, count);
+            let mut left = share;
+            for nth in 0..count {
+                let part = probabilities.get(nth).map_or(1.0, |p| f64::from(p.raw()) / f64::from(ALWAYS));
+                match draw {
+                    Draw::Cascade(weights, _) => found.push((weights.backends[nth], left * part)),
+                    Draw::Parts(parts, _) => walk(&parts[nth], left * part, found),
+                }
+                left *= 1.0 - part;
+            }
+        }
+        walk(&draw(weights.clone(), 3, 3).expect("representable"), 1.0, &mut found);
+        assert_eq!(found.iter().map(|(index, _)| *index).collect::<Vec<_>>(), weights.backends);
+        for ((_, share), weight) in found.iter().zip(&weights.weights) {
+            assert!((share - *weight as f64 / 40.0).abs() < 1e-8, "{found:?}");
+        }
     }
 
     #[test]

@@ -6,23 +6,20 @@ use ipnet::IpNet;
 use smallvec::smallvec;
 
 use crate::diagnostic::{Code, Diagnostic};
-use crate::dispatch::{Hook, Listener, listeners, loopback, tests_interface};
+use crate::dispatch::Hook;
 use crate::endpoint::PortRange;
 use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Interface as Named, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
-use crate::target::{Options, StickyStore};
+use crate::target::{Layout, Options, StickyStore};
 
 use super::model::{
-    Chain, ChainId, ClientSet, Comment, CommentId, DestinationType, HookJump, Interface, Match, Negatable, Rule,
-    Ruleset, Table, TableName, Target, Translated, built_in,
+    Chain, ChainId, ClientSet, Comment, CommentId, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
+    TableName, Target, Translated, built_in,
 };
 use super::names::Names;
 use super::service::Picker;
-use super::{behind, front};
-
-/// Ports that a multiport match holds; a range counts as two.
-const MULTIPORT: usize = 15;
+use super::{behind, front, listen};
 
 /// Lowers a program. The error is everything that iptables cannot do of it.
 pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnostic>> {
@@ -75,6 +72,8 @@ pub struct NatChains {
     pub errors: Vec<Diagnostic>,
     /// The chains of `masquerade hairpin`, by service.
     hairpins: BTreeMap<u32, ChainId>,
+    /// The chains that stages of the dispatch begin with, by name.
+    pub stages: BTreeMap<&'static str, Vec<ChainId>>,
 }
 
 impl NatChains {
@@ -112,10 +111,10 @@ impl NatChains {
 
 /// How the dispatch reaches a service in a family.
 #[derive(Clone, Debug)]
-struct Entry {
-    target: Target,
+pub struct Entry {
+    pub target: Target,
     /// A single `from` net is tested in the dispatch itself.
-    source: Option<Negatable<IpNet>>,
+    pub source: Option<Negatable<IpNet>>,
 }
 
 /// What a connection that may not go on is sent to: a port that nothing listens on, where filter rejects or drops it.
@@ -136,6 +135,7 @@ struct Lowering<'a> {
     hooks: Vec<HookJump>,
     sinks: Sinks,
     store: StickyStore,
+    layout: Layout,
 }
 
 impl<'a> Lowering<'a> {
@@ -147,6 +147,7 @@ impl<'a> Lowering<'a> {
             sets: BTreeSet::new(),
             errors: Vec::new(),
             hairpins: BTreeMap::new(),
+            stages: BTreeMap::new(),
         };
         let mut hooks = Vec::new();
         for hook in Hook::ALL {
@@ -159,75 +160,18 @@ impl<'a> Lowering<'a> {
         let (reject, drop) = (nat.names.fixed("REJECT"), nat.names.fixed("DROP"));
         let sink = |port, chain| Sink { port, chain, used: BTreeSet::new() };
         let sinks = Sinks { reject: sink(ports[0], nat.add(reject)), drop: sink(ports[1], nat.add(drop)) };
-        Lowering { config, nat, hooks, sinks, store: options.sticky_store }
+        Lowering { config, nat, hooks, sinks, store: options.sticky_store, layout: options.layout }
     }
 
     fn services(&mut self) {
         let mut entries: Vec<[Option<Entry>; 2]> = Vec::with_capacity(self.config.services().len());
         for (index, service) in self.config.services().iter().enumerate() {
-            let mut picker = Picker::new(service, CommentId(index as u32), self.store);
+            let mut picker = Picker::new(service, CommentId(index as u32), self.store, self.layout);
             entries.push(Family::ALL.map(|family| self.entry(service, family, &mut picker)));
         }
-        for hook in Hook::ALL {
-            let Some(jump) = self.hooks.iter().find(|jump| jump.built_in == built_in(hook)) else { continue };
-            let chain = jump.chain;
-            for family in Family::ALL {
-                let list = listeners(self.config, family, hook);
-                for group in list.chunk_by(same_but_ports) {
-                    let entry = entries[group[0].service as usize][family as usize].clone();
-                    let entry = entry.expect("a service that takes part has an entry");
-                    self.dispatch(chain, family, hook, group, &entry);
-                }
-            }
-        }
-    }
-
-    /// The rules that lead listeners which differ in nothing but their ports to their service.
-    fn dispatch(&mut self, chain: ChainId, family: Family, hook: Hook, group: &[Listener], entry: &Entry) {
-        let listener = group[0];
-        let service = &self.config.services()[listener.service as usize];
-        let mut base = Rule {
-            source: entry.source.clone(),
-            protocol: Some(listener.protocol),
-            comment: Some(CommentId(listener.service)),
-            target: entry.target.clone(),
-            ..Rule::default()
-        };
-        let destination_type = match listener.destination {
-            Destination::Prefix(net) => {
-                base.destination = (net.prefix_len() > 0).then_some(Negatable { not: false, value: net });
-                None
-            }
-            Destination::Local => Some(DestinationType::Local),
-            Destination::Any => Some(match family {
-                Family::V4 => DestinationType::NotBroadcastNorMulticast,
-                Family::V6 => DestinationType::NotMulticast,
-            }),
-        };
-        if destination_type.is_some() && !listener.loopback {
-            base.destination = Some(Negatable { not: true, value: loopback(family) });
-        }
-        let ports: Vec<PortRange> = group.iter().map(|listener| listener.ports).collect();
-        let interfaces = if tests_interface(service, hook) { self.interfaces(service) } else { vec![None] };
-        for interface in interfaces {
-            for ports in port_matches(&ports) {
-                let mut rule = Rule { interface: interface.clone(), ..base.clone() };
-                rule.matches.push(ports);
-                rule.matches.extend(destination_type.map(Match::DestinationType));
-                self.nat.push(chain, family, rule);
-            }
-        }
-    }
-
-    /// One rule for each listed interface, or one with `!`; several with `!` are tested behind the dispatch.
-    fn interfaces(&self, service: &Service) -> Vec<Option<Box<Negatable<Interface>>>> {
-        match &service.on {
-            Some(on) if !on.not || on.interfaces.len() == 1 => {
-                let negatable = |named| Negatable { not: on.not, value: interface(named) };
-                on.interfaces.iter().map(|named| Some(Box::new(negatable(named)))).collect()
-            }
-            Some(_) | None => vec![None],
-        }
+        let chains = self.hooks.iter().map(|jump| jump.chain);
+        let chains: Vec<(Hook, ChainId)> = Hook::ALL.into_iter().zip(chains).collect();
+        listen::dispatch(self.config, &entries, self.layout, &chains, &mut self.nat);
     }
 
     /// Makes a service's chains in a family, and says how the dispatch reaches them.
@@ -479,40 +423,7 @@ fn sinks_in_the_way(config: &Config, sinks: [u16; 2]) -> Vec<Diagnostic> {
     config.services().iter().filter(in_the_way).map(error).collect()
 }
 
-fn same_but_ports(a: &Listener, b: &Listener) -> bool {
-    (a.service, a.protocol, a.destination) == (b.service, b.protocol, b.destination)
-}
-
-/// The fewest matches that cover the ports.
-fn port_matches(ports: &[PortRange]) -> Vec<Match> {
-    if let [only] = ports {
-        return vec![Match::Port(*only)];
-    }
-    let mut matches = Vec::new();
-    let mut chunk: Vec<PortRange> = Vec::new();
-    let mut size = 0;
-    let mut close = |chunk: &mut Vec<PortRange>| match chunk.as_slice() {
-        [] => {}
-        [one] => {
-            matches.push(Match::Port(*one));
-            chunk.clear();
-        }
-        [..] => matches.push(Match::Multiport(std::mem::take(chunk))),
-    };
-    for &range in ports {
-        let weight = if range.is_single() { 1 } else { 2 };
-        if size + weight > MULTIPORT {
-            close(&mut chunk);
-            size = 0;
-        }
-        chunk.push(range);
-        size += weight;
-    }
-    close(&mut chunk);
-    matches
-}
-
-fn interface(named: &Named) -> Interface {
+pub fn interface(named: &Named) -> Interface {
     match named {
         Named::Exact(name) => Interface { name: name.clone(), prefix: false },
         Named::Prefix(name) => Interface { name: name.clone(), prefix: true },

@@ -4,6 +4,7 @@ mod behind;
 pub mod dump;
 mod front;
 mod hash;
+mod listen;
 mod lower;
 pub mod model;
 mod names;
@@ -15,6 +16,7 @@ mod script;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod walk;
 
 pub use front::sticky_capacity;

@@ -44,10 +44,18 @@ impl Names {
             true => service.into(),
             false => service.chars().map(|c| if u8::try_from(c).is_ok_and(fits) { c } else { '_' }).collect(),
         };
-        let start = self.service_prefix.as_str();
+        Self::fit(&mut self.used, &self.service_prefix, &service, suffix)
+    }
+
+    /// A chain that looks for what lies at a place: `LBC-AT-10.0.0.0/8`.
+    pub fn place(&mut self, place: &str) -> ChainName {
+        Self::fit(&mut self.used, &format!("{}-AT-", self.prefix), place, "")
+    }
+
+    fn fit(used: &mut HashSet<String>, start: &str, service: &str, suffix: &str) -> ChainName {
         if start.len() + service.len() + suffix.len() <= MAX_CHAIN_NAME {
-            let plain = [start, &service, suffix].concat();
-            if self.used.insert(plain.clone()) {
+            let plain = [start, service, suffix].concat();
+            if used.insert(plain.clone()) {
                 return ChainName::new(plain).expect("checked above");
             }
         }
@@ -57,7 +65,7 @@ impl Names {
             let tail = format!("~{:06x}{suffix}", hash & 0xff_ffff);
             let room = MAX_CHAIN_NAME.saturating_sub(start.len() + tail.len());
             let name = format!("{start}{}{tail}", &service[..room.min(service.len())]);
-            if self.used.insert(name.clone()) {
+            if used.insert(name.clone()) {
                 return ChainName::new(name).expect("cut to fit");
             }
             salt += 1;

@@ -146,7 +146,7 @@ drop_sets() {
 }
 
 # The names of own chains: those of this instance and no other.
-own="$prefix-(PREROUTING|OUTPUT|POSTROUTING|INPUT|FORWARD|REJECT|DROP|SVC-[^ ]*)"
+own="$prefix-(PREROUTING|OUTPUT|POSTROUTING|INPUT|FORWARD|REJECT|DROP|SVC-[^ ]*|AT-[^ ]*)"
 
 # The own chains that a table holds now.
 loaded() {

@@ -8,8 +8,8 @@ use crate::endpoint::PortRange;
 use crate::ir::hash::SourceHash;
 use crate::ir::{Algorithm, Backend, BackendPort, Family, Group, Service};
 use crate::statement::balance::Protocol;
-use crate::target::split::{self, Vanishes, Weights};
-use crate::target::{StickyStore, vanishes};
+use crate::target::split::{self, Draw, Probability, Vanishes, Weights};
+use crate::target::{Layout, StickyStore, cost, vanishes};
 
 use super::front::Front;
 use super::hash::{Level, Next, levels, programs};
@@ -28,13 +28,14 @@ pub struct Picker<'a> {
     /// The chains behind it, by suffix. Both families share all of them.
     chains: BTreeMap<String, ChainId>,
     store: StickyStore,
+    layout: Layout,
     /// The comment of the rule that counts the service's connections.
     counted: Option<CommentId>,
 }
 
 impl<'a> Picker<'a> {
-    pub fn new(service: &'a Service, comment: CommentId, store: StickyStore) -> Picker<'a> {
-        Picker { service, comment, chain: None, chains: BTreeMap::new(), store, counted: None }
+    pub fn new(service: &'a Service, comment: CommentId, store: StickyStore, layout: Layout) -> Picker<'a> {
+        Picker { service, comment, chain: None, chains: BTreeMap::new(), store, layout, counted: None }
     }
 
     pub fn service(&self) -> &'a Service {
@@ -112,7 +113,7 @@ impl<'a> Picker<'a> {
         };
         self.known(nat, family, chain, group, &weights);
         match self.service.algorithm {
-            Algorithm::Random => self.random(nat, family, chain, group, &weights),
+            Algorithm::Random => self.random(nat, family, chain, group, weights),
             Algorithm::RoundRobin => {
                 let slots = split::slots(&weights);
                 let count = slots.len() as u32;
@@ -155,23 +156,58 @@ impl<'a> Picker<'a> {
         nat.errors.push(vanishes(self.service, group.backends[index as usize], "iptables"));
     }
 
-    /// A cascade: each rule takes its share of what the rules before it left, the last one takes the rest.
-    fn random(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, weights: &Weights) {
-        let probabilities = match split::cascade(weights) {
-            Ok(probabilities) => probabilities,
-            Err(Vanishes(index)) => return self.vanishes(nat, group, index),
+    /// A cascade: each rule takes its share of what the rules before it left, the last one takes the rest. Of many
+    /// backends, the first rules lead to chains for a part of them each, and the last part stands behind these rules.
+    fn random(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, weights: Weights) {
+        match split::draw(weights, cost::cascade(self.layout), cost::WAYS) {
+            Ok(draw) => self.draw(nat, family, chain, group, &draw, "/p"),
+            Err(Vanishes(index)) => self.vanishes(nat, group, index),
+        }
+    }
+
+    fn draw(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, draw: &Draw, suffix: &str) {
+        let (parts, probabilities) = match draw {
+            Draw::Cascade(weights, probabilities) => {
+                return self.cascade(nat, family, chain, group, &weights.backends, probabilities);
+            }
+            Draw::Parts(parts, probabilities) => (parts, probabilities),
         };
+        let mut below = Vec::with_capacity(probabilities.len());
+        for (nth, probability) in probabilities.iter().enumerate() {
+            let suffix = format!("{suffix}{nth}");
+            let part = self.chain(nat, &suffix);
+            below.push((part, suffix));
+            let matches = Matches::from_buf([Match::Random(*probability)]);
+            let target = Target::Goto(part);
+            nat.push(chain, family, Rule { matches, comment: Some(self.comment), target, ..Rule::EMPTY });
+        }
+        for ((part, suffix), draw) in below.iter().zip(parts) {
+            self.draw(nat, family, *part, group, draw, suffix);
+        }
+        if let Some(last) = parts.last() {
+            self.draw(nat, family, chain, group, last, &format!("{suffix}{}", probabilities.len()));
+        }
+    }
+
+    fn cascade(
+        &mut self,
+        nat: &mut NatChains,
+        family: Family,
+        chain: ChainId,
+        group: &Group,
+        backends: &[u32],
+        probabilities: &[Probability],
+    ) {
         // Protocols share no state here, so each has a cascade of its own and no chain for a backend is needed.
-        let needed =
-            !self.wraps() && weights.backends.iter().any(|&index| needs_protocol(group.backends[index as usize]));
+        let needed = !self.wraps() && backends.iter().any(|&index| needs_protocol(group.backends[index as usize]));
         let protocols: Vec<Option<Protocol>> = match (needed, self.service.protocols.as_slice()) {
             (_, [only]) if !self.wraps() => vec![Some(*only)],
             (true, list) => list.iter().copied().map(Some).collect(),
             (false, _) => vec![None],
         };
-        nat.reserve(chain, family, protocols.len() * weights.backends.len());
+        nat.reserve(chain, family, protocols.len() * backends.len());
         for protocol in protocols {
-            for (nth, &index) in weights.backends.iter().enumerate() {
+            for (nth, &index) in backends.iter().enumerate() {
                 let matches = match probabilities.get(nth) {
                     Some(&probability) => Matches::from_buf([Match::Random(probability)]),
                     None => Matches::new(),

@@ -10,10 +10,10 @@ use crate::generated::{NAMES, PARTS, config, connections, local, packet, program
 use crate::ir::hash::Hash6;
 use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{Action, outcome};
-use crate::target::Options;
 use crate::target::iptables::model::{Chain, Rule, Ruleset};
 use crate::target::iptables::restore::{Families, Hooks, print};
 use crate::target::iptables::{Evaluator, lower, rebuild};
+use crate::target::{Layout, Options};
 use crate::trace::{Machine, Walk};
 
 fn printed(rules: &Ruleset, families: Families) -> String {
@@ -21,6 +21,8 @@ fn printed(rules: &Ruleset, families: Families) -> String {
     print(rules, families, Hooks::Include, &mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("text")
 }
+
+const LAYOUTS: [Layout; 2] = [Layout::Linear, Layout::Tree];
 
 /// The part that a random match may be away from its share: half of 2^-31 for each rule on the way.
 fn close(meant: f64, done: f64) -> bool {
@@ -129,10 +131,12 @@ fn every_example_reads_back_and_does_what_it_means() {
         #[allow(clippy::disallowed_methods, reason = "a test reads its data")]
         let text = fs::read_to_string(&path).expect("an example");
         let config = config(&text);
-        let rules = lower(&config, &Options::default()).expect("an example compiles");
-        for families in [Families::Both, Families::One(Family::V4), Families::One(Family::V6)] {
-            round_trip(&rules, families).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            compare(&config, &rules, families).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        for layout in LAYOUTS {
+            let rules = lower(&config, &Options { layout, ..Options::default() }).expect("an example compiles");
+            for families in [Families::Both, Families::One(Family::V4), Families::One(Family::V6)] {
+                round_trip(&rules, families).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                compare(&config, &rules, families).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            }
         }
         count += 1;
     }
@@ -176,9 +180,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_programs_read_back_and_do_what_they_mean(statements in proptest::collection::vec(statement(&PARTS), 1..8)) {
+    fn random_programs_read_back_and_do_what_they_mean(
+        statements in prop_oneof![
+            proptest::collection::vec(statement(&PARTS), 1..8),
+            proptest::collection::vec(statement(&PARTS), 16..40),
+        ],
+        layout in prop::sample::select(LAYOUTS.to_vec()),
+    ) {
         let Some((text, config)) = program(NAMES, &statements) else { return Ok(()) };
-        let rules = lower(&config, &Options::default()).expect("no option is pending");
+        let Ok(rules) = lower(&config, &Options { layout, ..Options::default() }) else { return Ok(()) };
         for families in [Families::Both, Families::One(Family::V4)] {
             if let Err(difference) = round_trip(&rules, families) {
                 return Err(TestCaseError::fail(format!("{difference}\n{text}")));

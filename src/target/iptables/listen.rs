@@ -1,0 +1,457 @@
+//! How a connection finds its service: as a list of rules in source order, or by trees of chains.
+//!
+//! The trees come from the cells of [`crate::dispatch`]: a cell knows all statements that may get its connections, so
+//! what a tree finds is tried in source order and nothing else matters. Behind the trees stand what cells cannot say and
+//! what has no address in its listener, again as a list or as a tree of ports.
+
+use ipnet::IpNet;
+use smallvec::smallvec;
+
+use crate::address::prefixes;
+use crate::dispatch::{Cell, Hook, Listener, Place, Table, Test, listeners, loopback, table, tests_interface};
+use crate::endpoint::PortRange;
+use crate::ir::{Config, Destination, Family, Service};
+use crate::statement::balance::Protocol;
+use crate::target::{Layout, cost};
+
+use super::lower::{Entry, NatChains, interface};
+use super::model::{ChainId, CommentId, DestinationType, Interface, Match, Negatable, Rule, Target};
+use super::tree::{Item, Node, Shape, forest};
+
+/// Ports that a multiport match holds; a range counts as two.
+const MULTIPORT: usize = 15;
+
+/// Chains that a connection passes before a tree: behind the hook, that of both hooks, that of the stage.
+const ABOVE: usize = 3;
+
+/// Rules for each listener without an address, in a tree of ports, before all are a list instead.
+const COPIES: usize = 8;
+
+/// Fills the chains behind the hooks.
+pub fn dispatch(
+    config: &Config,
+    entries: &[[Option<Entry>; 2]],
+    layout: Layout,
+    chains: &[(Hook, ChainId)],
+    nat: &mut NatChains,
+) {
+    let below = depth_below(nat, entries);
+    for family in Family::ALL {
+        let lists: Vec<Vec<Listener>> = chains.iter().map(|(hook, _)| listeners(config, family, *hook)).collect();
+        let tables: Vec<Option<Table>> = (chains.iter().zip(&lists))
+            .map(|((hook, _), list)| {
+                let rules = list.chunk_by(same_but_ports).count();
+                cost::looks_up(layout, rules).then(|| table(config, family, *hook, usize::MAX))
+            })
+            .collect();
+        // Both hooks share what they look up alike.
+        let shared = tables.len() == 2 && tables[0].is_some() && tables[0] == tables[1] && lists[0] == lists[1];
+        for (((hook, chain), list), table) in chains.iter().zip(&lists).zip(&tables) {
+            let mut listening = Listening { config, entries, family, hook: *hook, nat: &mut *nat, below };
+            match table {
+                None => listening.list(*chain, list),
+                Some(table) if !shared => listening.trees(*chain, table, list),
+                Some(table) => {
+                    let all = listening.stage("ALL", |rules| rules.is_empty() || *hook == Hook::Output);
+                    if *hook == Hook::Prerouting {
+                        listening.trees(all, table, list);
+                    }
+                    listening.push(*chain, Rule { target: Target::Goto(all), ..Rule::EMPTY });
+                }
+            }
+        }
+    }
+}
+
+/// The most chains that a connection passes behind the one that its listener leads to, that one included.
+fn depth_below(nat: &NatChains, entries: &[[Option<Entry>; 2]]) -> usize {
+    let mut known = vec![0; nat.chains.len()];
+    let start = entries.iter().flatten().flatten().map(|entry| &entry.target);
+    start.map(|target| depth(nat, target, &mut known)).max().unwrap_or(0)
+}
+
+/// How many chains lie at and below a target. `known` holds what was found, 0 for nothing.
+fn depth(nat: &NatChains, target: &Target, known: &mut [usize]) -> usize {
+    let (Target::Jump(chain) | Target::Goto(chain)) = target else { return 0 };
+    let at = chain.0 as usize;
+    if known[at] == 0 {
+        let rules = nat.chains[at].v4.iter().chain(&nat.chains[at].v6);
+        let below = rules.map(|rule| depth(nat, &rule.target, known)).max().unwrap_or(0);
+        known[at] = 1 + below;
+    }
+    known[at]
+}
+
+/// The listeners of a family on a hook.
+struct Listening<'a> {
+    config: &'a Config,
+    entries: &'a [[Option<Entry>; 2]],
+    family: Family,
+    hook: Hook,
+    nat: &'a mut NatChains,
+    /// Chains that a connection may pass behind the dispatch.
+    below: usize,
+}
+
+/// What a leaf of a tree is made of.
+enum Found<'a> {
+    /// A cell, at one of its prefixes.
+    Cell(&'a Cell, IpNet),
+    /// Listeners without an address that have these ports in common, in source order.
+    Broad(Vec<Listener>),
+}
+
+/// A way from a node to the next.
+struct Way<'a> {
+    guard: Rule,
+    /// Of the chain that it leads to.
+    name: String,
+    place: String,
+    node: &'a Node,
+}
+
+impl Listening<'_> {
+    fn push(&mut self, chain: ChainId, rule: Rule) {
+        self.nat.push(chain, self.family, rule);
+    }
+
+    /// A chain that a stage begins with; both families share it.
+    fn stage(&mut self, name: &'static str, fits: impl Fn(&[Rule]) -> bool) -> ChainId {
+        let family = self.family;
+        let NatChains { chains, stages, .. } = &mut *self.nat;
+        let fits = |chain: &&ChainId| fits(chains[chain.0 as usize].rules(family));
+        if let Some(chain) = stages.entry(name).or_default().iter().find(fits) {
+            return *chain;
+        }
+        let full = self.nat.names.place(name);
+        let chain = self.nat.add(full);
+        self.nat.stages.entry(name).or_default().push(chain);
+        chain
+    }
+
+    /// Rules in source order.
+    fn list(&mut self, chain: ChainId, list: &[Listener]) {
+        for group in list.chunk_by(same_but_ports) {
+            let ports: Vec<PortRange> = group.iter().map(|listener| listener.ports).collect();
+            for rule in self.listener(&group[0], &ports) {
+                self.push(chain, rule);
+            }
+        }
+    }
+
+    /// What the cells of the table find, then what has no cell, then what has no address.
+    fn trees(&mut self, chain: ChainId, table: &Table, list: &[Listener]) {
+        let broad = |listener: &&Listener| !matches!(listener.destination, Destination::Prefix(_));
+        let broad: Vec<Listener> =
+            list.iter().filter(broad).filter(|listener| !table.linear.contains(listener)).copied().collect();
+        let mut stages: Vec<(Vec<Item>, Vec<Found<'_>>)> = Vec::new();
+        for cells in [&table.exact, &table.ranges] {
+            let (mut items, mut found) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
+            for cell in cells {
+                let Place::Addresses(range) = cell.place else { unreachable!("the stage holds cells with addresses") };
+                for net in prefixes(self.family, range.first, range.last) {
+                    let weight = cell.entries.len();
+                    items.push(Item { net, protocol: cell.protocol, ports: cell.ports, weight });
+                    found.push(Found::Cell(cell, net));
+                }
+            }
+            stages.push((items, found));
+        }
+        let ports = self.by_ports(&broad);
+        let listed = match ports {
+            Some((items, found)) => {
+                stages.push((items, found));
+                Vec::new()
+            }
+            None => broad,
+        };
+        let depth = cost::MAX_DEPTH.saturating_sub(ABOVE + self.below);
+        let shape = Shape { fan_out: cost::FAN_OUT, leaf: cost::LEAF };
+        let forests: Vec<(Vec<Node>, Vec<Found<'_>>)> =
+            stages.into_iter().map(|(items, found)| (forest(&items, shape, depth), found)).collect();
+        let trees = forests.iter().map(|(trees, _)| trees.len()).sum::<usize>();
+        let alone = trees == 1 && table.linear.is_empty() && listed.is_empty();
+        for (stage, (trees, found)) in forests.iter().enumerate() {
+            if stage == 2 {
+                self.list(chain, &table.linear);
+            }
+            for tree in trees {
+                match tree {
+                    // Nothing stands behind the rules of a leaf that they would have to come back to.
+                    Node::Leaf(_) => self.node(chain, tree, "", found),
+                    Node::Nets(_) | Node::Ports(_) if alone => self.node(chain, tree, "", found),
+                    Node::Nets(_) | Node::Ports(_) => {
+                        let start = self.stage(["ADDRESSES", "RANGES", "PORTS"][stage], <[Rule]>::is_empty);
+                        self.push(chain, Rule { target: Target::Jump(start), ..Rule::EMPTY });
+                        self.node(start, tree, "", found);
+                    }
+                }
+            }
+        }
+        if forests.len() < 3 {
+            self.list(chain, &table.linear);
+        }
+        self.list(chain, &listed);
+    }
+
+    /// Listeners without an address, cut at each other's ports; `None` where they stay a list.
+    fn by_ports<'f>(&self, broad: &[Listener]) -> Option<(Vec<Item>, Vec<Found<'f>>)> {
+        if broad.chunk_by(same_but_ports).count() <= cost::LEAF {
+            return None;
+        }
+        let everything = IpNet::new(crate::address::address(self.family, 0), 0).expect("a length of 0");
+        let (mut items, mut found) = (Vec::new(), Vec::new());
+        for (protocol, ports, over) in cut_ports(broad, COPIES * broad.len() + 64)? {
+            items.push(Item { net: everything, protocol, ports, weight: over.len() });
+            found.push(Found::Broad(over));
+        }
+        Some((items, found))
+    }
+
+    /// The rules of a node in a chain, and the chains below it.
+    ///
+    /// `place` is what the chains of ports are named by: the address, if there is one.
+    fn node(&mut self, chain: ChainId, node: &Node, place: &str, found: &[Found<'_>]) {
+        match node {
+            Node::Leaf(list) => self.leaf(chain, list, found),
+            Node::Nets(parts) => {
+                let guard = |net: &IpNet| Rule { destination: positive(*net), ..Rule::EMPTY };
+                let name = |net: &IpNet| match net.prefix_len() == net.max_prefix_len() {
+                    true => net.addr().to_string(),
+                    false => net.to_string(),
+                };
+                let parts =
+                    parts.iter().map(|(net, node)| Way { guard: guard(net), name: name(net), place: name(net), node });
+                self.ways(chain, parts.collect(), found);
+            }
+            Node::Ports(parts) => {
+                let guard = |protocol: Protocol, ports: PortRange| Rule {
+                    protocol: Some(protocol),
+                    matches: smallvec![Match::Port(ports)],
+                    ..Rule::EMPTY
+                };
+                let name = |protocol: Protocol, ports: PortRange| match place {
+                    "" => format!("{}:{ports}", protocol.name()),
+                    _ => format!("{place}:{}:{ports}", protocol.name()),
+                };
+                let parts = parts.iter().map(|(protocol, ports, node)| Way {
+                    guard: guard(*protocol, *ports),
+                    name: name(*protocol, *ports),
+                    place: place.to_owned(),
+                    node,
+                });
+                self.ways(chain, parts.collect(), found);
+            }
+        }
+    }
+
+    /// A rule for each way; the last needs no test where all rules lead on, for what it finds is tested at the end.
+    fn ways(&mut self, chain: ChainId, ways: Vec<Way<'_>>, found: &[Found<'_>]) {
+        let single = |way: &Way<'_>| match way.node {
+            Node::Leaf(list) => list.len() == 1 && self.rules(&found[list[0] as usize]).len() == 1,
+            Node::Nets(_) | Node::Ports(_) => false,
+        };
+        let single: Vec<bool> = ways.iter().map(single).collect();
+        let last = ways.len() - 1;
+        for (at, Way { guard, name, place, node }) in ways.into_iter().enumerate() {
+            if single[at] {
+                self.node(chain, node, &place, found);
+                continue;
+            }
+            let name = self.nat.names.place(&name);
+            let below = self.nat.add(name);
+            let guard = if at == last { Rule::EMPTY } else { guard };
+            self.push(chain, Rule { target: Target::Goto(below), ..guard });
+            self.node(below, node, &place, found);
+        }
+    }
+
+    fn leaf(&mut self, chain: ChainId, list: &[u32], found: &[Found<'_>]) {
+        let list: Vec<&Found<'_>> = list.iter().map(|&index| &found[index as usize]).collect();
+        for group in list.chunk_by(|a, b| a.differs_in_ports_alone(b)) {
+            let rules = match group {
+                [only] => self.rules(only),
+                [Found::Cell(cell, net), ..] => {
+                    let ports = group.iter().filter_map(|found| match found {
+                        Found::Cell(cell, _) => Some(cell.ports),
+                        Found::Broad(_) => None,
+                    });
+                    self.cell(cell, *net, &ports.collect::<Vec<_>>())
+                }
+                _ => group.iter().flat_map(|found| self.rules(found)).collect(),
+            };
+            rules.into_iter().for_each(|rule| self.push(chain, rule));
+        }
+    }
+
+    fn rules(&self, found: &Found<'_>) -> Vec<Rule> {
+        match found {
+            Found::Cell(cell, net) => self.cell(cell, *net, &[cell.ports]),
+            Found::Broad(list) => list.iter().flat_map(|listener| self.listener(listener, &[listener.ports])).collect(),
+        }
+    }
+
+    /// The rules of a cell in source order.
+    fn cell(&self, cell: &Cell, net: IpNet, ports: &[PortRange]) -> Vec<Rule> {
+        let mut rules = Vec::with_capacity(cell.entries.len());
+        for entry in &cell.entries {
+            let base =
+                Rule { destination: positive(net), protocol: Some(cell.protocol), ..self.entrance(entry.service) };
+            let test = match entry.test {
+                Test::Nothing => None,
+                Test::Local => Some(DestinationType::Local),
+                Test::NotBroadcast => Some(unicast(self.family)),
+            };
+            rules.extend(self.spread(&base, entry.service, entry.on, ports, test));
+        }
+        rules
+    }
+
+    /// The rules of listeners that differ in nothing but their ports.
+    fn listener(&self, listener: &Listener, ports: &[PortRange]) -> Vec<Rule> {
+        let service = &self.config.services()[listener.service as usize];
+        let mut base = Rule { protocol: Some(listener.protocol), ..self.entrance(listener.service) };
+        let test = match listener.destination {
+            Destination::Prefix(net) => {
+                base.destination = positive(net);
+                None
+            }
+            Destination::Local => Some(DestinationType::Local),
+            Destination::Any => Some(unicast(self.family)),
+        };
+        if test.is_some() && !listener.loopback {
+            base.destination = Some(Negatable { not: true, value: loopback(self.family) });
+        }
+        self.spread(&base, listener.service, tests_interface(service, self.hook), ports, test)
+    }
+
+    /// What leads to a service.
+    fn entrance(&self, service: u32) -> Rule {
+        let entry = self.entries[service as usize][self.family as usize].as_ref();
+        let entry = entry.expect("a service that takes part has an entry");
+        Rule {
+            source: entry.source.clone(),
+            comment: Some(CommentId(service)),
+            target: entry.target.clone(),
+            ..Rule::EMPTY
+        }
+    }
+
+    /// A rule for each interface and each match of ports.
+    fn spread(
+        &self,
+        base: &Rule,
+        service: u32,
+        on: bool,
+        ports: &[PortRange],
+        test: Option<DestinationType>,
+    ) -> Vec<Rule> {
+        let interfaces = if on { interfaces(&self.config.services()[service as usize]) } else { vec![None] };
+        let mut rules = Vec::with_capacity(interfaces.len());
+        for interface in interfaces {
+            for ports in port_matches(ports) {
+                let mut rule = Rule { interface: interface.clone(), ..base.clone() };
+                rule.matches.push(ports);
+                rule.matches.extend(test.map(Match::DestinationType));
+                rules.push(rule);
+            }
+        }
+        rules
+    }
+}
+
+impl Found<'_> {
+    fn differs_in_ports_alone(&self, other: &Found<'_>) -> bool {
+        match (self, other) {
+            (Found::Cell(a, net), Found::Cell(b, other)) => {
+                net == other && a.protocol == b.protocol && a.entries == b.entries
+            }
+            (Found::Cell(..) | Found::Broad(_), _) => false,
+        }
+    }
+}
+
+/// Listeners by protocol and the ports that they have in common, cut at each other's ends; each list in source order.
+/// `None` where they would be more than `most` in all.
+fn cut_ports(list: &[Listener], most: usize) -> Option<Vec<(Protocol, PortRange, Vec<Listener>)>> {
+    let mut cut = Vec::new();
+    let mut count = 0;
+    for protocol in Protocol::ALL {
+        let own: Vec<&Listener> = list.iter().filter(|listener| listener.protocol == protocol).collect();
+        let ends = |ports: PortRange| [u32::from(ports.first()), u32::from(ports.last()) + 1];
+        // Where listeners begin, and the first port behind each.
+        let mut starts: Vec<u32> = own.iter().flat_map(|listener| ends(listener.ports)).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut over: Vec<Vec<Listener>> = vec![Vec::new(); starts.len()];
+        for &listener in own {
+            let [first, end] = ends(listener.ports).map(|port| starts.partition_point(|start| *start < port));
+            count += end - first;
+            if count > most {
+                return None;
+            }
+            over[first..end].iter_mut().for_each(|list| list.push(listener));
+        }
+        for (at, over) in over.into_iter().enumerate().filter(|(_, over)| !over.is_empty()) {
+            let ports = PortRange::new(starts[at] as u16, (starts[at + 1] - 1) as u16).expect("ascending ports");
+            let clipped = over.into_iter().map(|listener| Listener { ports, ..listener }).collect();
+            cut.push((protocol, ports, clipped));
+        }
+    }
+    Some(cut)
+}
+
+fn same_but_ports(a: &Listener, b: &Listener) -> bool {
+    (a.service, a.protocol, a.destination) == (b.service, b.protocol, b.destination)
+}
+
+fn positive(net: IpNet) -> Option<Negatable<IpNet>> {
+    (net.prefix_len() > 0).then_some(Negatable { not: false, value: net })
+}
+
+fn unicast(family: Family) -> DestinationType {
+    match family {
+        Family::V4 => DestinationType::NotBroadcastNorMulticast,
+        Family::V6 => DestinationType::NotMulticast,
+    }
+}
+
+/// One match for each listed interface, or one with `!`; several with `!` are tested behind the dispatch.
+fn interfaces(service: &Service) -> Vec<Option<Box<Negatable<Interface>>>> {
+    match &service.on {
+        Some(on) if !on.not || on.interfaces.len() == 1 => {
+            let negatable = |named| Negatable { not: on.not, value: interface(named) };
+            on.interfaces.iter().map(|named| Some(Box::new(negatable(named)))).collect()
+        }
+        Some(_) | None => vec![None],
+    }
+}
+
+/// The fewest matches that cover the ports.
+fn port_matches(ports: &[PortRange]) -> Vec<Match> {
+    if let [only] = ports {
+        return vec![Match::Port(*only)];
+    }
+    let mut matches = Vec::new();
+    let mut chunk: Vec<PortRange> = Vec::new();
+    let mut size = 0;
+    let mut close = |chunk: &mut Vec<PortRange>| match chunk.as_slice() {
+        [] => {}
+        [one] => {
+            matches.push(Match::Port(*one));
+            chunk.clear();
+        }
+        [..] => matches.push(Match::Multiport(std::mem::take(chunk))),
+    };
+    for &range in ports {
+        let weight = if range.is_single() { 1 } else { 2 };
+        if size + weight > MULTIPORT {
+            close(&mut chunk);
+            size = 0;
+        }
+        chunk.push(range);
+        size += weight;
+    }
+    close(&mut chunk);
+    matches
+}
