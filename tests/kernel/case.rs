@@ -86,8 +86,14 @@ pub fn check(lab: &Lab, program: &str, flows: &str) {
 #[track_caller]
 pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
     lab.clear().expect("the balancer can be emptied");
-    let rules: Vec<Rules> =
-        lab.targets().map(|target| target.compile(program, &[]).expect("a correct program")).collect();
+    let compile = |target: Target| {
+        let layouts: &[&[&str]] = match target.is_iptables() {
+            true => &[&["--layout", "linear"], &["--layout", "tree"]],
+            false => &[&[]],
+        };
+        layouts.iter().map(move |arguments| target.compile(program, arguments).expect("a correct program"))
+    };
+    let rules: Vec<Rules> = lab.targets().flat_map(compile).collect();
     let of = |target| rules.iter().find(|rules| rules.target == target);
     if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson))
         && !text.text.contains("-sticky {")
