@@ -166,7 +166,7 @@ fn sources_are_changed_behind_the_translation_for_those_who_asked() {
         chain(&made, "svc-d-ip4-hairpin"),
         [
             "ip saddr 10.0.0.0/24 ip daddr { 10.0.0.1, 10.0.0.2 } masquerade",
-            "ip saddr . ip daddr { 10.3.0.1 . 10.3.0.1 } masquerade",
+            "ip daddr . ip saddr { 10.3.0.1 . 10.3.0.1 } masquerade",
         ],
         "{made}"
     );
