@@ -202,8 +202,10 @@ pub fn source(service: &Service, connection: &Connection, action: &Action, local
         SourceNat::Masquerade => Source::Masquerade,
         SourceNat::Address(addresses) => addresses.get(family).map_or(Source::Kept, Source::Address),
         SourceNat::Hairpin(near) => {
-            let near = near.get(family).iter().find(|near| near.backend == backend);
-            let beside = near.is_some_and(|near| near.clients.iter().any(|net| net.contains(&connection.source)));
+            let near = near.get(family);
+            let place = near.binary_search_by_key(&backend, |near| near.backend);
+            let beside =
+                place.is_ok_and(|place| near[place].clients.iter().any(|net| net.contains(&connection.source)));
             if beside { Source::Masquerade } else { Source::Kept }
         }
     }

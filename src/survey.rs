@@ -10,7 +10,7 @@ mod protocols;
 
 use crate::ir::share::Share;
 use crate::meaning::Action;
-use crate::trace::{Machine, Packet, Unknown};
+use crate::trace::{Machine, Packet, Source, Unknown};
 
 pub use amount::{Amount, Bounds};
 pub use asked::{Asked, Side};
@@ -130,12 +130,41 @@ pub type Hashed = Option<u64>;
 /// they are not, and mean something only beside others of the same number. A proof does without.
 pub type InStep = Option<u64>;
 
+/// What has become of a connection when its source may change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translated {
+    /// `Dnat`, `Redirect` or `Pass`.
+    pub action: Action,
+    /// Whether the port is the packet's own or moves with it.
+    pub follows: bool,
+}
+
+/// Who a server takes for the client, and how far that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// `None` where it cannot be told, or where the connection goes nowhere.
+    pub source: Option<Source>,
+    pub horizon: Horizon,
+    pub facets: Facets,
+    /// As [`Answer::cost`].
+    pub cost: u64,
+}
+
 /// Who answers for packets.
+///
+/// A proof asks first what becomes of a packet, and then for each outcome by itself who the server sees: a list of
+/// clients near one of a thousand servers says nothing about the others.
 pub trait Survey: Sync {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer;
 
     /// As [`Survey::answer`], with shares that cost less. It may ask more.
     fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount>;
+
+    /// Who the server sees of a connection to which this has happened.
+    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen;
+
+    /// Whether there is anything that may change the source of a connection.
+    fn changes_sources(&self) -> bool;
 
     /// The interfaces that tests name: exact names, and prefixes.
     fn interfaces(&self) -> Vec<crate::ir::Interface>;

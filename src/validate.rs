@@ -20,8 +20,8 @@ use crate::ir::share::Share;
 use crate::ir::{Family, Interface};
 use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Amount, Facets, Hashed, Horizon, Protocols, Survey};
-use crate::trace::{Machine, Packet};
+use crate::survey::{Amount, Facets, Hashed, Horizon, Protocols, Survey, Translated};
+use crate::trace::{Machine, Packet, Source};
 
 use clients::Clients;
 pub use reference::Reference;
@@ -36,6 +36,8 @@ pub struct Difference {
     pub wanted: Vec<(Action, Share)>,
     /// What the rules do.
     pub found: Vec<(Action, Share)>,
+    /// Where they differ in who a server sees alone: which server, and who it sees by the program and by the rules.
+    pub seen: Option<(Action, Source, Option<Source>)>,
 }
 
 /// How much shares may differ: each backend's by this.
@@ -93,6 +95,7 @@ pub fn validate(
 ) -> Result<Coverage, Stop> {
     let interfaces = representatives(reference.interfaces().into_iter().chain(rules.interfaces()));
     let directions: Vec<Direction> = interfaces.into_iter().map(Direction::In).chain([Direction::Out]).collect();
+    let asks_sources = reference.changes_sources() || rules.changes_sources();
     let cost = AtomicU64::new(0);
     let mut coverage = Coverage::default();
     for &family in families {
@@ -106,6 +109,7 @@ pub fn validate(
                 cost: &cost,
                 unpaid: 0,
                 clients: Clients::new(family, reference.hash6()),
+                asks_sources,
             };
             let (arriving, leaving) = directions.split_at(directions.len() - 1);
             sweep.destinations(arriving, first, end)?;
@@ -223,6 +227,8 @@ struct Sweep<'a> {
     /// What was not added to `cost` yet.
     unpaid: u64,
     clients: Clients,
+    /// Whether anything may change who a server sees.
+    asks_sources: bool,
 }
 
 /// What questions have in common: how far all their answers hold.
@@ -241,6 +247,20 @@ impl Reach {
         self.facets.join(other.facets);
         self.translates |= other.translates;
     }
+}
+
+/// What a comparison found.
+struct Compared {
+    reach: Reach,
+    wanted: Hashed,
+    found: Hashed,
+    ways: Ways,
+}
+
+/// What may become of a connection, and the service that decides.
+struct Ways {
+    owner: Option<u32>,
+    list: Vec<Translated>,
 }
 
 impl Sweep<'_> {
@@ -298,7 +318,7 @@ impl Sweep<'_> {
     fn machines(&mut self, packet: &mut Packet) -> Result<Reach, Stop> {
         let mut all = Reach::FAR;
         for local in Local::ALL {
-            let one = self.ports(packet, &local.machine(packet.destination))?;
+            let one = self.ports(packet, local)?;
             let goes_on = one.facets.local;
             all.join(one);
             if !goes_on {
@@ -309,17 +329,18 @@ impl Sweep<'_> {
     }
 
     /// Every port at one destination.
-    fn ports(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Reach, Stop> {
+    fn ports(&mut self, packet: &mut Packet, local: Local) -> Result<Reach, Stop> {
         let mut all = Reach::FAR;
+        let machine = &local.machine(packet.destination);
         let mut port = 1u32;
         while let Ok(number) = u16::try_from(port) {
             packet.port = number;
-            let mut one = self.sources(packet, machine)?;
+            let mut one = self.sources(packet, local, machine)?;
             let next = std::mem::replace(&mut one.horizon.port, Horizon::FAR.port);
             if one.translates && next > port + 1 {
                 // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
                 packet.port = (next - 1) as u16;
-                let mut other = self.sources(packet, machine)?;
+                let mut other = self.sources(packet, local, machine)?;
                 other.horizon.port = Horizon::FAR.port;
                 all.join(other);
             }
@@ -330,12 +351,15 @@ impl Sweep<'_> {
     }
 
     /// Every source at one destination and port. The horizon is that of the destination and the port.
-    fn sources(&mut self, packet: &mut Packet, machine: &Machine) -> Result<Reach, Stop> {
+    fn sources(&mut self, packet: &mut Packet, local: Local, machine: &Machine) -> Result<Reach, Stop> {
         let mut all = Reach::FAR;
         let mut at = Some(0);
         while let Some(source) = at.filter(|at| *at <= last(self.family)) {
             packet.source = address(self.family, source);
-            let (mut reach, wanted, found) = self.compare(packet, machine)?;
+            let Compared { mut reach, wanted, found, ways } = self.compare(packet, machine)?;
+            if self.asks_sources {
+                all.join(self.seen(packet, local, ways, reach.horizon)?);
+            }
             at = reach.horizon.source.take();
             all.join(reach);
             if wanted.is_some() || found.is_some() {
@@ -344,7 +368,7 @@ impl Sweep<'_> {
                 let hashes = self.reference.hashes(wanted);
                 for client in self.clients.of(asker, &hashes, source, end) {
                     packet.source = address(self.family, client);
-                    let (mut own, ..) = self.compare(packet, machine)?;
+                    let mut own = self.compare(packet, machine)?.reach;
                     own.horizon.source = None;
                     all.join(own);
                 }
@@ -353,15 +377,68 @@ impl Sweep<'_> {
         Ok(all)
     }
 
-    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<(Reach, Hashed, Hashed), Stop> {
-        const PAYMENT: u64 = 1024;
-        let wanted = self.reference.estimate(packet, machine);
-        let found = self.rules.estimate(packet, machine);
-        let mut cost = wanted.cost + found.cost;
-        if !surely_agree(&wanted.actions, &found.actions, self.tolerance) {
-            cost += self.decide(packet, machine)?;
+    /// Who the servers see, for every destination and source from the packet's own up to a horizon: each way is looked at
+    /// by itself. The horizon of the answer is that of the port.
+    fn seen(&mut self, packet: &Packet, local: Local, ways: Ways, horizon: Horizon) -> Result<Reach, Stop> {
+        let mut all = Reach::FAR;
+        let end = |next: Option<u128>| next.map_or(last(self.family), |next| next - 1);
+        let (last_destination, last_source) = (end(horizon.destination), end(horizon.source));
+        let mut packet = packet.clone();
+        let (first_destination, first_source) = (number(packet.destination), number(packet.source));
+        for way in &ways.list {
+            let mut destinations = Some(first_destination);
+            while let Some(destination) = destinations.filter(|at| *at <= last_destination) {
+                packet.destination = address(self.family, destination);
+                let machine = local.machine(packet.destination);
+                let mut next_destination = None;
+                let mut sources = Some(first_source);
+                while let Some(source) = sources.filter(|at| *at <= last_source) {
+                    packet.source = address(self.family, source);
+                    let one = self.compare_sources(&packet, &machine, ways.owner, way)?;
+                    sources = one.horizon.source;
+                    next_destination = match (next_destination, one.horizon.destination) {
+                        (Some(own), Some(other)) => Some(u128::min(own, other)),
+                        (own, other) => own.or(other),
+                    };
+                    all.facets.join(one.facets);
+                    all.horizon.port = all.horizon.port.min(one.horizon.port);
+                }
+                destinations = next_destination;
+            }
         }
-        self.coverage.packets += 1;
+        Ok(all)
+    }
+
+    fn compare_sources(
+        &mut self,
+        packet: &Packet,
+        machine: &Machine,
+        owner: Option<u32>,
+        way: &Translated,
+    ) -> Result<Reach, Stop> {
+        let wanted = self.reference.source_of(owner, packet, machine, &way.action);
+        let found = self.rules.source(packet, machine, way);
+        self.pay(wanted.cost + found.cost)?;
+        if found.source != wanted.source {
+            let wanted = wanted.source.expect("the meaning always tells");
+            return Err(Stop::Differs(Box::new(Difference {
+                packet: packet.clone(),
+                machine: machine.clone(),
+                wanted: Vec::new(),
+                found: Vec::new(),
+                seen: Some((way.action.clone(), wanted, found.source)),
+            })));
+        }
+        let mut horizon = wanted.horizon;
+        horizon.join(found.horizon);
+        let mut facets = wanted.facets;
+        facets.join(found.facets);
+        Ok(Reach { horizon, facets, translates: false })
+    }
+
+    /// Adds to the cost of all. The error is that there was too much to do.
+    fn pay(&mut self, cost: u64) -> Result<(), Stop> {
+        const PAYMENT: u64 = 1024;
         self.coverage.cost += cost;
         self.unpaid += cost;
         if self.unpaid >= PAYMENT {
@@ -370,6 +447,18 @@ impl Sweep<'_> {
                 return Err(Stop::TooLarge);
             }
         }
+        Ok(())
+    }
+
+    fn compare(&mut self, packet: &Packet, machine: &Machine) -> Result<Compared, Stop> {
+        let (wanted, owner) = self.reference.owned_estimate(packet, machine);
+        let found = self.rules.estimate(packet, machine);
+        let mut cost = wanted.cost + found.cost;
+        if !surely_agree(&wanted.actions, &found.actions, self.tolerance) {
+            cost += self.decide(packet, machine)?;
+        }
+        self.coverage.packets += 1;
+        self.pay(cost)?;
         let mut horizon = wanted.horizon;
         horizon.join(found.horizon);
         let ahead = |next: Option<u128>, at: IpAddr| next.is_none_or(|next| next > number(at));
@@ -383,7 +472,26 @@ impl Sweep<'_> {
         facets.join(found.facets);
         let translates =
             wanted.actions.iter().any(|(action, _)| matches!(action, Action::Dnat(..) | Action::Redirect(_)));
-        Ok((Reach { horizon, facets, translates }, wanted.hashed, found.hashed))
+        let reach = Reach { horizon, facets, translates };
+        let mut ways = Ways { owner, list: Vec::new() };
+        if self.asks_sources {
+            let goes_out = |action: &Action| match action {
+                Action::Dnat(..) | Action::Pass => true,
+                Action::Redirect(_) => packet.direction == Direction::Out,
+                Action::Drop | Action::Reject => false,
+            };
+            // What a hash gives to this client alone, others have too.
+            let all = translates.then(|| owner.map(|owner| self.reference.translations(owner, packet))).flatten();
+            ways.list = all.unwrap_or_default();
+            ways.list.retain(|way| {
+                let met = wanted.hashed.is_some() || wanted.actions.iter().any(|(action, _)| *action == way.action);
+                met && goes_out(&way.action)
+            });
+            if wanted.actions.iter().any(|(action, _)| *action == Action::Pass) {
+                ways.list.push(Translated { action: Action::Pass, follows: true });
+            }
+        }
+        Ok(Compared { reach, wanted: wanted.hashed, found: found.hashed, ways })
     }
 
     /// What estimates leave open, exactly. Gives what it cost.
@@ -397,6 +505,7 @@ impl Sweep<'_> {
                 machine: machine.clone(),
                 wanted: wanted.actions,
                 found: found.actions,
+                seen: None,
             }))),
         }
     }

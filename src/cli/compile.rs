@@ -13,6 +13,7 @@ use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Instance, Layout, Options, StickyStore, nft};
+use crate::trace::Source;
 use crate::validate::Flaw;
 
 use super::input::{Declarations, Input};
@@ -328,14 +329,32 @@ fn not_proven(flaw: &Flaw) -> Vec<String> {
     let mut messages = match flaw {
         Flaw::Unreadable(why) => vec![format!("internal error: the rules cannot be read back: {why}")],
         Flaw::TooLarge => Vec::new(),
-        Flaw::Differs(difference) => vec![
-            format!("internal error: the rules do not do what the program means, for `{}`", difference.packet),
-            format!("the program means: {}", list(&difference.wanted)),
-            format!("the rules do: {}", list(&difference.found)),
-        ],
+        Flaw::Differs(difference) => {
+            let (wanted, found) = match &difference.seen {
+                None => (list(&difference.wanted), list(&difference.found)),
+                Some((action, wanted, found)) => {
+                    let cannot_tell = || "what cannot be told".to_owned();
+                    let found = found.map_or_else(cannot_tell, source_text);
+                    (format!("{}, which sees {}", action_text(action), source_text(*wanted)), found)
+                }
+            };
+            vec![
+                format!("internal error: the rules do not do what the program means, for `{}`", difference.packet),
+                format!("the program means: {wanted}"),
+                format!("the rules do: {found}"),
+            ]
+        }
     };
     messages.push("nothing was written; this is a bug of lbc, please report it together with the input".to_owned());
     messages
+}
+
+fn source_text(source: Source) -> String {
+    match source {
+        Source::Kept => "the client's address".to_owned(),
+        Source::Masquerade => "an address of this machine".to_owned(),
+        Source::Address(address) => format!("the address {address}"),
+    }
 }
 
 /// The largest file that is compared, in bytes: far more than any output.

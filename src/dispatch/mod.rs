@@ -6,6 +6,7 @@
 //! knows in source order every statement that may get its connections, so no later stage has to be asked.
 
 mod cells;
+mod covers;
 pub mod owners;
 mod table;
 #[cfg(test)]

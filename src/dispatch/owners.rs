@@ -17,6 +17,7 @@ use crate::ir::options::{Near, SourceNat};
 use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, Service};
 use crate::statement::balance::Protocol;
 
+use super::covers::{Shadows, holder, holds, on_holds};
 use super::{Hook, takes_part};
 
 /// What is to be done to connections behind the translation.
@@ -82,6 +83,7 @@ pub fn claims<'c>(
     let mut by_backend: Vec<bool> = parties.iter().map(|party| party.service.on.is_some()).collect();
     let mut wanted: Vec<bool> = parties.iter().map(|party| party.done != Done::Nothing).collect();
     let mut errors = Vec::new();
+    let mut shadows = Shadows::new(config.services(), family);
     if !alike {
         let mut blamed = None;
         rivals(&parties, family, |earlier, later| {
@@ -90,7 +92,7 @@ pub fn claims<'c>(
                 return ControlFlow::Continue(());
             }
             wanted[earlier as usize] = true;
-            if one.is_sure(other, family) {
+            if one.is_sure(other, family) || shadows.hide(other.index) || shadows.hide(one.index) {
                 return ControlFlow::Continue(());
             }
             match one.common(other) {
@@ -98,7 +100,7 @@ pub fn claims<'c>(
                 Some(_) if blamed == Some(later) => {}
                 Some(address) => {
                     blamed = Some(later);
-                    errors.push(one.cannot_tell(other, address, effect, target));
+                    errors.push(one.cannot_tell(other, address, effect, family, target));
                     if errors.len() == MAX_ERRORS {
                         return ControlFlow::Break(());
                     }
@@ -115,14 +117,52 @@ pub fn claims<'c>(
         return Err(errors);
     }
     let mut list = Vec::new();
+    let mut needed = 0;
     for (index, party) in parties.iter().enumerate().filter(|(index, _)| wanted[*index]) {
+        if shadows.is_hidden(party.index) {
+            continue;
+        }
         party.claims(family, by_backend[index], &mut list);
+        if party.done != Done::Nothing {
+            needed = list.len();
+        }
     }
+    // What has no effect and stands before nobody keeps nothing from anyone.
+    list.truncate(needed);
     Ok(list)
 }
 
 /// Errors about services that cannot be told apart: more say no more.
 const MAX_ERRORS: usize = 100;
+
+impl Effect {
+    fn keywords(self) -> &'static [&'static str] {
+        match self {
+            Effect::SourceNat => &["masquerade", "snat"],
+            Effect::Accept => &["accept"],
+        }
+    }
+}
+
+/// The option of a service that has the effect, as it is written.
+fn keyword(service: &Service, effect: Effect) -> Option<&'static str> {
+    match (effect, &service.options.source_nat) {
+        (Effect::Accept, _) => service.options.accept.then_some("accept"),
+        (Effect::SourceNat, SourceNat::Kept) => None,
+        (Effect::SourceNat, SourceNat::Masquerade) => Some("masquerade"),
+        (Effect::SourceNat, SourceNat::Hairpin(_)) => Some("masquerade hairpin"),
+        (Effect::SourceNat, SourceNat::Address(_)) => Some("snat"),
+    }
+}
+
+/// What cannot be asked of a connection behind the translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    /// Whether its destination was one of this machine's addresses.
+    Place,
+    On,
+    Output,
+}
 
 /// What an effect does to the connections of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,8 +239,21 @@ impl<'c> Party<'c> {
 
     /// Whether no connection of a later service looks like one of this one.
     fn is_sure(&self, later: &Party<'_>, family: Family) -> bool {
+        self.doubts(later.service, family).is_none()
+    }
+
+    /// What cannot be asked behind the translation, and may have given a connection of these to the later service.
+    fn doubts(&self, later: &Service, family: Family) -> Option<Doubt> {
+        let held = |place: Destination| self.service.destinations(family).any(|own| holds(own, place));
         let broad = self.service.destinations(family).any(|one| !matches!(one, Destination::Prefix(_)));
-        !broad && self.service.on.is_none() && (self.service.output || !later.service.output)
+        // A claim to a prefix asks for it; one without a destination is true where the first match would be the same.
+        if broad && !later.destinations(family).all(held) {
+            return Some(Doubt::Place);
+        }
+        if !on_holds(self.service.on.as_ref(), later.on.as_ref()) {
+            return Some(Doubt::On);
+        }
+        (later.output && !self.service.output).then_some(Doubt::Output)
     }
 
     /// A backend of both to which they do different things.
@@ -210,15 +263,16 @@ impl<'c> Party<'c> {
         other.addresses.iter().filter(is_own).find(differs).copied()
     }
 
-    fn cannot_tell(&self, other: &Party<'_>, address: IpAddr, effect: Effect, target: &str) -> Diagnostic {
-        let keyword = |service: &Service| {
-            let all: &[&str] = match effect {
-                Effect::SourceNat => &["masquerade", "snat"],
-                Effect::Accept => &["accept"],
-            };
-            all.iter().find_map(|keyword| service.options.place(keyword))
-        };
-        let (place, label, text) = match (keyword(other.service), keyword(self.service)) {
+    fn cannot_tell(
+        &self,
+        other: &Party<'_>,
+        address: IpAddr,
+        effect: Effect,
+        family: Family,
+        target: &str,
+    ) -> Diagnostic {
+        let place = |service: &Service| effect.keywords().iter().find_map(|keyword| service.options.place(keyword));
+        let (place, label, text) = match (place(other.service), place(self.service)) {
             (Some(place), _) => (place, self.service.loc, "connections of this service look the same"),
             (None, place) => (
                 place.unwrap_or(self.service.loc),
@@ -226,20 +280,47 @@ impl<'c> Party<'c> {
                 "connections of this service look the same, and it says otherwise",
             ),
         };
+        let (one, two) = (&self.service.name, &other.service.name);
         Diagnostic::error(
             Code::UnsupportedOnTarget,
             place,
             format!(
-                "the {target} target cannot tell connections of `{}` and `{}` to {address} apart once they are translated",
-                self.service.name, other.service.name
+                "the {target} target cannot tell connections of `{one}` and `{two}` to {address} apart once they are translated"
             ),
         )
         .here("for connections of one of the two alone")
         .label(label, text)
-        .help(
-            "behind the translation neither `on`, nor `output`, nor `local` against an address can be asked: give both \
-             services the same option, backends of their own, or listeners that do not overlap",
-        )
+        .help(self.way_out(other, address, effect, family))
+    }
+
+    /// What to write instead.
+    fn way_out(&self, other: &Party<'_>, address: IpAddr, effect: Effect, family: Family) -> String {
+        let (one, two) = (&self.service.name, &other.service.name);
+        let first = match self.doubts(other.service, family) {
+            Some(Doubt::On) => {
+                format!("behind the translation `on` cannot be asked: write the same `on` for `{one}` and `{two}`")
+            }
+            Some(Doubt::Output) => {
+                format!("behind the translation nobody can ask who opened a connection: write `output` for `{one}` too")
+            }
+            Some(Doubt::Place) | None => {
+                let wide = if self.service.destinations(family).any(|place| place == Destination::Any) {
+                    "*"
+                } else {
+                    "local"
+                };
+                format!(
+                    "behind the translation `{wide}` cannot be asked: write its addresses for `{one}` \
+                     (`{{203.0.113.10, 203.0.113.11}}:PORT`), or a listener for `{two}` that does not overlap it"
+                )
+            }
+        };
+        let same = match (keyword(self.service, effect), keyword(other.service, effect)) {
+            (Some(own), None) => format!("`{own}` for both or for neither"),
+            (None, Some(own)) => format!("`{own}` for both or for neither"),
+            (Some(_) | None, _) => "the same for both".to_owned(),
+        };
+        format!("{first}; or write {same}; or give `{two}` another backend than {address}")
     }
 
     fn claims(&self, family: Family, by_backend: bool, list: &mut Vec<Claim<'c>>) {
@@ -368,13 +449,6 @@ impl Party<'_> {
     }
 }
 
-/// Of ascending and disjoint nets, the last that begins where `net` ends or before: the only one that may hold it, and
-/// one that touches it if any does.
-fn holder<'n>(nets: &'n [IpNet], net: &IpNet) -> Option<&'n IpNet> {
-    let behind = nets.partition_point(|other| other.network() <= net.broadcast());
-    behind.checked_sub(1).map(|place| &nets[place])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,6 +520,63 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_service_that_holds_all_of_a_later_one_is_told_from_it_by_its_clients() {
+        for listen in
+            ["tcp 80 as a", "tcp *:80 as a", "tcp 80 as a on eth*", "tcp *:80 as a output", "tcp 80 as a on not wg0"]
+        {
+            for later in ["tcp 80 as b on eth0", "tcp 80 as b on eth0, eth1"] {
+                let text =
+                    format!("balance {listen} from 10.9.0.0/16 masquerade -> 10.0.0.1\nbalance {later} -> 10.0.0.1");
+                assert_eq!(show(&text, Effect::SourceNat).len(), 1, "{text}");
+                assert!(show(&text, Effect::SourceNat)[0].starts_with("a tcp any:80"), "{text}");
+            }
+        }
+        for (listen, later) in [
+            ("tcp 80 as a", "tcp *:80 as b"),
+            ("tcp 80 as a", "tcp 192.0.2.1:80 as b"),
+            ("tcp *:80 as a", "tcp 0.0.0.0/1:80 as b"),
+            ("tcp 80 as a", "tcp 80 as b output"),
+            ("tcp 80 as a on eth0", "tcp 80 as b on eth*"),
+            ("tcp 80 as a on not eth0", "tcp 80 as b on eth*"),
+            ("tcp 80 as a on not eth*", "tcp 80 as b on not eth0"),
+        ] {
+            let text = format!("balance {listen} from 10.9.0.0/16 masquerade -> 10.0.0.1\nbalance {later} -> 10.0.0.1");
+            assert!(show(&text, Effect::SourceNat)[0].contains("cannot tell"), "{text}");
+        }
+        let text =
+            "balance tcp *:80 as a on wg0 masquerade -> 10.0.0.1\nbalance tcp 192.0.2.1:80 as b on wg0 -> 10.0.0.1";
+        assert_eq!(show(text, Effect::SourceNat), ["a tcp any:80 10.0.0.1:80"]);
+    }
+
+    #[test]
+    fn who_never_gets_a_connection_has_no_claim() {
+        let hidden = "balance tcp 80-90 as first -> 10.0.0.9\nbalance tcp *:443 as other on eth* -> 10.0.0.9\n\
+                      balance tcp 80,443 as a on eth0 masquerade -> 10.0.0.1\nbalance tcp 80,443 as b -> 10.0.0.1";
+        assert_eq!(show(hidden, Effect::SourceNat), [] as [&str; 0]);
+        let seen = hidden.replace("on eth*", "on eth* from 10.0.0.0/8");
+        assert!(show(&seen, Effect::SourceNat)[0].contains("cannot tell"), "{seen}");
+    }
+
+    #[test]
+    fn the_help_says_what_to_write() {
+        let help = |text: &str| {
+            let config = config(text);
+            let errors = claims(&config, Family::V4, Effect::SourceNat, "test").expect_err("they look the same");
+            errors[0].help.clone().expect("a way out")
+        };
+        let on = help("balance tcp 80 as a on eth0 masquerade -> 10.0.0.1\nbalance tcp 80 as b -> 10.0.0.1");
+        assert_eq!(
+            on,
+            "behind the translation `on` cannot be asked: write the same `on` for `a` and `b`; or write `masquerade` \
+             for both or for neither; or give `b` another backend than 10.0.0.1"
+        );
+        let place = help("balance tcp 80 as a -> 10.0.0.1\nbalance tcp *:80 as b snat 192.0.2.1 -> 10.0.0.1");
+        assert!(place.contains("write its addresses for `a`") && place.contains("`snat` for both"), "{place}");
+        let output = help("balance tcp *:80 as a masquerade -> 10.0.0.1\nbalance tcp 80 as b output -> 10.0.0.1");
+        assert!(output.contains("write `output` for `a` too"), "{output}");
+    }
+
+    #[test]
     fn a_drained_service_still_accepts_what_it_has() {
         let text = "balance tcp 80 as a accept -> 10.0.0.1:8080 weight 0";
         assert_eq!(show(text, Effect::Accept), ["a tcp any:80 10.0.0.1:8080"]);
@@ -472,26 +603,5 @@ mod tests {
         assert_eq!(show(&text, Effect::SourceNat).len(), MAX_ERRORS);
         let few: String = (0..6).map(one).collect();
         assert_eq!(show(&few, Effect::SourceNat).len(), 5);
-    }
-
-    #[test]
-    fn of_disjoint_nets_one_can_hold_or_touch_another() {
-        let nets: Vec<IpNet> =
-            ["10.0.0.0/16", "10.2.0.0/24", "10.2.1.0/24"].map(|net| net.parse().expect("a prefix")).to_vec();
-        let touches = |text: &str| {
-            let net: IpNet = text.parse().expect("a prefix");
-            holder(&nets, &net).is_some_and(|other| other.contains(&net) || net.contains(other))
-        };
-        for (text, does) in [
-            ("10.0.3.0/24", true),
-            ("10.1.0.0/16", false),
-            ("10.2.0.0/16", true),
-            ("10.0.0.0/8", true),
-            ("9.0.0.0/8", false),
-            ("10.2.1.7/32", true),
-            ("10.2.2.0/24", false),
-        ] {
-            assert_eq!(touches(text), does, "{text}");
-        }
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use crate::address::{last, number, range};
 use crate::ir::hash::{Hash6, SourceHash};
+use crate::ir::options::SourceNat;
 use crate::ir::share::Fraction;
-use crate::ir::{Algorithm, Config, Destination, Family, Interface, Service};
+use crate::ir::{Algorithm, Backend, BackendPort, Body, Config, Destination, Family, Interface, Service};
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Amount, Answer, Facets, Hashed, Horizon, Protocols, Survey};
-use crate::trace::{Machine, Packet};
+use crate::survey::{Amount, Answer, Asked, Facets, Hashed, Horizon, Protocols, Seen, Side, Survey, Translated};
+use crate::trace::{Machine, Packet, Source};
 
 pub struct Reference<'a> {
     config: &'a Config,
@@ -194,7 +195,57 @@ fn destinations(config: &Config, family: Family, leaves: bool) -> Destinations {
 }
 
 impl Reference<'_> {
-    fn in_fractions<F: Fraction>(&self, packet: &Packet, machine: &Machine) -> Answer<F> {
+    /// As [`Survey::estimate`], with the service that decides.
+    pub(super) fn owned_estimate(&self, packet: &Packet, machine: &Machine) -> (Answer<Amount>, Option<u32>) {
+        self.in_fractions(packet, machine)
+    }
+
+    /// As [`Survey::source`], of a connection that is a service's.
+    pub(super) fn source_of(&self, owner: Option<u32>, packet: &Packet, machine: &Machine, action: &Action) -> Seen {
+        let asked = Asked::new(packet);
+        let kept = |asked: &Asked| Seen {
+            source: Some(Source::Kept),
+            horizon: asked.horizon(),
+            facets: asked.facets(),
+            cost: 1,
+        };
+        let (Some(owner), Action::Dnat(backend, _)) = (owner, action) else { return kept(&asked) };
+        let service = &self.config.services()[owner as usize];
+        match &service.options.source_nat {
+            SourceNat::Kept => return kept(&asked),
+            SourceNat::Masquerade | SourceNat::Address(_) => {}
+            SourceNat::Hairpin(near) => {
+                let near = near.get(Family::of(*backend));
+                if let Ok(place) = near.binary_search_by_key(backend, |near| near.backend) {
+                    for &net in &near[place].clients {
+                        let (first, end) = range(net);
+                        asked.stretch(Side::Source, first, end);
+                    }
+                }
+            }
+        }
+        asked.local(*backend);
+        let source = meaning::source(service, &connection(packet), action, &machine.local);
+        Seen { source: Some(source), ..kept(&asked) }
+    }
+
+    /// What has happened to a connection that a service sent to one of its backends, for each backend that any client
+    /// may get.
+    pub(super) fn translations(&self, owner: u32, packet: &Packet) -> Vec<Translated> {
+        let service = &self.config.services()[owner as usize];
+        let Some(Body::Balance(group)) = service.body(Family::of(packet.destination)) else { return Vec::new() };
+        let translated = |backend: &Backend| {
+            let (Backend::Server(_, port) | Backend::Local(port)) = backend;
+            let follows = !matches!(port, BackendPort::Fixed(_));
+            Translated { action: meaning::action(*backend, packet.port), follows }
+        };
+        let mut list: Vec<Translated> = group.backends.iter().map(translated).collect();
+        list.sort_by(|one, other| (&one.action, one.follows).cmp(&(&other.action, other.follows)));
+        list.dedup();
+        list
+    }
+
+    fn in_fractions<F: Fraction>(&self, packet: &Packet, machine: &Machine) -> (Answer<F>, Option<u32>) {
         let family = Family::of(packet.destination);
         let (destination, source) = (number(packet.destination), number(packet.source));
         let arrives = matches!(packet.direction, Direction::In(_));
@@ -207,7 +258,7 @@ impl Reference<'_> {
         let looked_up = listed[stretch].by_port.is_some() || everywhere.by_port.is_some();
         let protocols = if looked_up { Protocols::ALL } else { Protocols::NONE };
         let mut facets = Facets { protocols, ..Facets::NONE };
-        let mut connection = None;
+        let mut known = None;
         let mut cost = 1;
         for index in in_order(few, many) {
             cost += 1;
@@ -225,13 +276,7 @@ impl Reference<'_> {
             }
             facets.interface |= arrives && service.on.is_some();
             facets.local |= service.destinations.contains(&Destination::Local);
-            let connection = connection.get_or_insert_with(|| Connection {
-                protocol: packet.protocol,
-                source: packet.source,
-                destination: packet.destination,
-                port: packet.port,
-                direction: packet.direction.clone(),
-            });
+            let connection = known.get_or_insert_with(|| connection(packet));
             if !meaning::listens(service, connection, &machine.local) {
                 continue;
             }
@@ -243,19 +288,12 @@ impl Reference<'_> {
             }
             if let Some(actions) = meaning::of_service(service, connection, self.hash6) {
                 let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                return Answer {
-                    actions,
-                    horizon,
-                    facets,
-                    hashed,
-                    in_step: None,
-                    cost,
-                    cut: false,
-                    unknown: Vec::new(),
-                };
+                let unknown = Vec::new();
+                let answer = Answer { actions, horizon, facets, hashed, in_step: None, cost, cut: false, unknown };
+                return (answer, Some(index));
             }
         }
-        Answer {
+        let answer = Answer {
             actions: vec![(Action::Pass, F::all())],
             horizon,
             facets,
@@ -264,17 +302,40 @@ impl Reference<'_> {
             cost,
             cut: false,
             unknown: Vec::new(),
-        }
+        };
+        (answer, None)
+    }
+}
+
+fn connection(packet: &Packet) -> Connection {
+    Connection {
+        protocol: packet.protocol,
+        source: packet.source,
+        destination: packet.destination,
+        port: packet.port,
+        direction: packet.direction.clone(),
     }
 }
 
 impl Survey for Reference<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        self.in_fractions(packet, machine)
+        self.in_fractions(packet, machine).0
     }
 
     fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
-        self.in_fractions(packet, machine)
+        self.in_fractions(packet, machine).0
+    }
+
+    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
+        let (answer, owner) = self.owned_estimate(packet, machine);
+        let mut seen = self.source_of(owner, packet, machine, &translated.action);
+        seen.horizon.join(answer.horizon);
+        seen.facets.join(answer.facets);
+        seen
+    }
+
+    fn changes_sources(&self) -> bool {
+        self.config.services().iter().any(|service| service.options.source_nat != SourceNat::Kept)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

@@ -137,3 +137,29 @@ pub fn check_horizon(rules: &dyn Survey, dice: &Dice) -> Result<(), String> {
         false => Err(format!("{packet}\n{answer:#?}\nbut {other}\n{same:#?}")),
     }
 }
+
+/// A program of everything that changes who a server sees, for proofs of the targets' texts.
+pub const SOURCES: &str = "\
+host a = 10.9.1.11, fd09:1::11
+host b = 10.9.1.12, fd09:1::12
+net servers = 10.9.1.0/24, fd09:1::/64
+balance tcp 203.0.113.10:80 as masked masquerade -> a:8080, b
+balance tcp 203.0.113.10:81 as plain -> a:8080
+balance tcp,udp {203.0.113.11, [2001:db8::1]}:443 as fixed snat 192.0.2.9, 2001:db8:9::9 -> a, b
+balance tcp {203.0.113.10, [2001:db8::1]}:82 as hashed by source-hash buckets 7 masquerade hairpin -> a, b
+balance udp 53 as near masquerade hairpin -> a, b
+balance tcp 8000-8003 as some from 10.0.0.0/8, 172.16.0.0/12, fd20::/64 masquerade -> a:9000-9003, b:9000-9003
+balance tcp 203.0.113.0/24:443 as kept from 10.0.0.0/8 -> a
+balance tcp 203.0.113.0/24:443 as rest masquerade -> a
+";
+
+#[test]
+fn another_source_is_seen() {
+    let program = "net near = 192.168.1.0/24\nbalance tcp 80 masquerade hairpin -> a:1, b:2";
+    compare(program, program).expect("one program");
+    for (change, to) in
+        [("/24", "/25"), (" hairpin", ""), ("masquerade hairpin", "snat 192.0.2.1"), ("masquerade hairpin", "")]
+    {
+        assert!(compare(program, &program.replacen(change, to, 1)).is_err(), "{to}");
+    }
+}

@@ -115,13 +115,48 @@ fn connections_of_the_balancer_itself_need_no_accept() {
     lab.clear().expect("the balancer can be emptied");
 }
 
+/// A closed port of a backend, and one that no service asks about: clients are told at once, by an ICMP error that the
+/// balancer forwards.
+#[test]
+fn icmp_errors_of_backends_get_through_to_the_client() {
+    let Some(lab) = lab!() else { return };
+    let services = "balance tcp,udp vip:80 as shut accept -> b1:7777\n\
+                    balance udp 443 as own from 10.20.0.0/16, 10.9.0.0/24, fd20::/64, fd09:0::/64 accept -> b2:7778\n";
+    for target in lab.targets().filter(|target| *target != Target::NftJson) {
+        if target.is_iptables() {
+            install(&lab, target, services);
+        } else {
+            let trouble = target.compile(&with_hosts(services), &[]).expect_err("nft has no accept");
+            let lines = trouble.0.lines().map(str::trim).filter(|line| line.starts_with("ct st"));
+            let own: Vec<&str> = lines.collect();
+            let chain = format!(
+                "table inet mine {{\n\tchain forward {{\n\t\ttype filter hook forward priority 0; policy drop;\n\t\t{}\n\t}}\n}}\n",
+                own.join("\n\t\t")
+            );
+            let program = with_hosts(&services.replace(" accept", ""));
+            lab.load(&target.compile(&program, &[]).expect("a correct program")).expect("rules load");
+            lab.load(&Rules { target: Target::Nft, text: chain }).expect("the rules that the error prints load");
+        }
+        for vip in ["203.0.113.10", "[2001:db8:ffff::10]"] {
+            for (proto, port) in [(Proto::Udp, 80), (Proto::Udp, 443), (Proto::Tcp, 80)] {
+                let outcome = lab.probe(proto, &format!("{vip}:{port}")).one();
+                assert!(matches!(outcome, Outcome::Refused), "{target}: {proto:?} {vip}:{port}: {outcome}");
+            }
+        }
+        if target.is_iptables() {
+            accept_all_again(&lab, target);
+        }
+        lab.clear().expect("the balancer can be emptied");
+    }
+}
+
 /// The rules that the error prints, in a forward chain that drops everything else.
 #[test]
 fn the_rules_that_nft_asks_for_let_the_service_through_and_no_other() {
     let Some(lab) = lab!() else { return };
     for target in lab.targets().filter(|target| !target.is_iptables()) {
         let trouble = target.compile(&with_hosts(SERVICES), &[]).expect_err("nft has no accept");
-        let rules: Vec<&str> = trouble.0.lines().map(str::trim).filter(|line| line.starts_with("ct status")).collect();
+        let rules: Vec<&str> = trouble.0.lines().map(str::trim).filter(|line| line.starts_with("ct st")).collect();
         assert!(rules.len() > 10, "{trouble}");
         let chain = format!(
             "table inet mine {{\n\tchain own {{\n\t\t{}\n\t}}\n\tchain forward {{\n\t\t\

@@ -179,3 +179,24 @@ fn each_of_many_services_has_its_own_way() {
         check(&lab, target, &program, &ways);
     }
 }
+
+/// Lists of clients before services without an address of their own: a chain asks for the clients.
+#[test]
+fn lists_of_clients_stand_before_all_backends_at_once() {
+    let Some(lab) = lab!() else { return };
+    let program = "\
+        balance tcp,udp 80 as others from not 10.9.0.0/24, 10.20.1.0/24, fd09::/64, fd20:1::/64 masquerade -> b1, b2\n\
+        balance tcp,udp 80 as listed -> b1, b2\n\
+        balance tcp,udp 81 as some from 10.9.2.0/24, 10.20.1.0/24, fd09:2::/64, fd20:1::/64 snat 10.9.0.1, fd09::1 \
+            -> b1, b2, b3\n\
+        balance tcp,udp 81 as rest masquerade -> b1, b2\n";
+    let ways = [
+        (Host::Client2, "LOCAL", 80, Seen::Balancer),
+        (Host::Client, "LOCAL", 80, Seen::Client),
+        (Host::Client2, "OTHER", 81, Seen::Fixed),
+        (Host::Client, "OTHER", 81, Seen::Balancer),
+    ];
+    for target in lab.targets() {
+        check(&lab, target, program, &ways);
+    }
+}

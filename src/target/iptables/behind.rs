@@ -37,6 +37,16 @@ pub fn postrouting(config: &Config, nat: &mut NatChains) -> Option<HookJump> {
                 SourceNat::Address(addresses) => addresses.get(family).map_or(Target::Return, Target::Snat),
                 SourceNat::Hairpin(_) => Target::Goto(hairpin(service, family, claim.service, nat)),
             };
+            let (claim, target) = match by_client(&claim, &target) {
+                Some(list) => {
+                    let chain = nat.behind(claim.service, &service.name, "/src");
+                    if nat.chains[chain.0 as usize].rules(family).is_empty() {
+                        list.into_iter().for_each(|rule| nat.push(chain, family, rule));
+                    }
+                    (Claim { clients: Clients::All, ..claim }, Target::Jump(chain))
+                }
+                None => (claim, target),
+            };
             for rule in rules(&claim, family, &target) {
                 nat.push(chain, family, rule);
             }
@@ -51,7 +61,9 @@ pub fn forward(config: &Config, nat: &mut NatChains) -> Option<Chain> {
     for (family, list) in Family::ALL.into_iter().zip(&mut lists) {
         for claim in own_claims(config, family, Effect::Accept, nat) {
             let accepts = config.services()[claim.service as usize].options.accept;
-            list.extend(rules(&claim, family, if accepts { &Target::Accept } else { &Target::Return }));
+            let target = if accepts { Target::Accept } else { Target::Return };
+            // ICMP errors of a connection are of its protocol to conntrack alone: `-p` would leave them out.
+            list.extend(rules(&claim, family, &target).into_iter().map(for_errors_too));
         }
     }
     let [v4, v6] = lists;
@@ -65,13 +77,21 @@ fn own_claims<'c>(config: &'c Config, family: Family, effect: Effect, nat: &mut 
         Vec::new()
     });
     for claim in &claims {
-        let clients = match claim.clients {
-            Clients::All => 1,
-            Clients::In(nets) | Clients::NotIn(nets) => nets.len(),
+        let service = &config.services()[claim.service as usize];
+        let ends = match &service.options.source_nat {
+            SourceNat::Masquerade => effect == Effect::SourceNat,
+            SourceNat::Address(addresses) => effect == Effect::SourceNat && addresses.get(family).is_some(),
+            SourceNat::Kept | SourceNat::Hairpin(_) => false,
         };
-        let count = clients * claim.backends.as_ref().map_or(1, Vec::len);
+        let backends = claim.backends.as_ref().map_or(1, Vec::len);
+        let count = match claim.clients {
+            Clients::All | Clients::In([_]) | Clients::NotIn([_]) => backends,
+            // In a chain of their own.
+            Clients::In(nets) | Clients::NotIn(nets) if ends => nets.len() + backends,
+            Clients::In(nets) => nets.len() * backends,
+            Clients::NotIn(nets) => outside(family, nets).len() * backends,
+        };
         if count > MAX_RULES {
-            let service = &config.services()[claim.service as usize];
             nat.errors.push(
                 Diagnostic::error(
                     Code::TargetLimit,
@@ -89,7 +109,7 @@ fn own_claims<'c>(config: &'c Config, family: Family, effect: Effect, nat: &mut 
 
 /// The chain of a service with a rule for each backend and the clients near it; both families share it.
 fn hairpin(service: &Service, family: Family, index: u32, nat: &mut NatChains) -> ChainId {
-    let chain = nat.hairpin(index, &service.name);
+    let chain = nat.behind(index, &service.name, "/hp");
     if !nat.chains[chain.0 as usize].rules(family).is_empty() {
         return chain;
     }
@@ -110,6 +130,37 @@ fn hairpin(service: &Service, family: Family, index: u32, nat: &mut NatChains) -
     chain
 }
 
+/// The rules of a chain that asks for the clients, where a list of them stands before a target that ends the way: so
+/// there are as many rules as clients and backends, and not one for each pair. Others go on with the next claim.
+fn by_client(claim: &Claim<'_>, target: &Target) -> Option<Vec<Rule>> {
+    let ends = matches!(target, Target::Masquerade | Target::Snat(_));
+    let backends = claim.backends.as_ref().map_or(1, Vec::len);
+    let comment = Some(CommentId(claim.service));
+    let rule = |source, target| Rule { source, comment, target, ..Rule::EMPTY };
+    let positive = |value: &IpNet| Some(Negatable { not: false, value: *value });
+    match claim.clients {
+        Clients::In(nets @ [_, _, ..]) if ends && backends > 1 => {
+            Some(nets.iter().map(|net| rule(positive(net), target.clone())).collect())
+        }
+        Clients::NotIn(nets @ [_, _, ..]) if ends => {
+            let others = nets.iter().map(|net| rule(positive(net), Target::Return));
+            Some(others.chain([rule(None, target.clone())]).collect())
+        }
+        Clients::All | Clients::In(_) | Clients::NotIn(_) => None,
+    }
+}
+
+/// The rule with the protocol of the connection in the place of that of the packet.
+fn for_errors_too(mut rule: Rule) -> Rule {
+    let protocol = rule.protocol.take();
+    for one in &mut rule.matches {
+        if let Match::Translated(translated) = one {
+            translated.protocol = protocol;
+        }
+    }
+    rule
+}
+
 /// A rule for each client net and backend of a claim: conntrack takes one of each.
 fn rules(claim: &Claim<'_>, family: Family, target: &Target) -> Vec<Rule> {
     let net = |not: bool| move |value: &IpNet| Some(Negatable { not, value: *value });
@@ -127,7 +178,7 @@ fn rules(claim: &Claim<'_>, family: Family, target: &Target) -> Vec<Rule> {
     for client in clients {
         for &backend in &backends {
             let Claim { destination, ports: port, .. } = *claim;
-            let translated = Translated { destination, port, client: client.clone(), backend };
+            let translated = Translated { protocol: None, destination, port, client: client.clone(), backend };
             rules.push(Rule {
                 protocol: Some(claim.protocol),
                 matches: smallvec![Match::Translated(Box::new(translated))],

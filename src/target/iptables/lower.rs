@@ -70,10 +70,10 @@ pub struct NatChains {
     pub comments: Vec<Comment>,
     pub sets: BTreeSet<ClientSet>,
     pub errors: Vec<Diagnostic>,
-    /// The chains of `masquerade hairpin`, by service.
-    hairpins: BTreeMap<u32, ChainId>,
     /// The chains that stages of the dispatch begin with, by name.
     pub stages: BTreeMap<&'static str, Vec<ChainId>>,
+    /// The chains behind the translation, by service and suffix.
+    behind: BTreeMap<(u32, &'static str), ChainId>,
 }
 
 impl NatChains {
@@ -88,14 +88,14 @@ impl NatChains {
         CommentId(self.comments.len() as u32 - 1)
     }
 
-    /// The chain that looks for the clients near a service's backends.
-    pub fn hairpin(&mut self, index: u32, service: &str) -> ChainId {
-        if let Some(chain) = self.hairpins.get(&index) {
+    /// A chain of a service behind the translation; both families share it.
+    pub fn behind(&mut self, index: u32, service: &str, suffix: &'static str) -> ChainId {
+        if let Some(chain) = self.behind.get(&(index, suffix)) {
             return *chain;
         }
-        let name = self.names.service(service, "/hp");
+        let name = self.names.service(service, suffix);
         let chain = self.add(name);
-        self.hairpins.insert(index, chain);
+        self.behind.insert((index, suffix), chain);
         chain
     }
 
@@ -146,8 +146,8 @@ impl<'a> Lowering<'a> {
             comments: config.services().iter().map(|service| Comment::new(config.label(service))).collect(),
             sets: BTreeSet::new(),
             errors: Vec::new(),
-            hairpins: BTreeMap::new(),
             stages: BTreeMap::new(),
+            behind: BTreeMap::new(),
         };
         let mut hooks = Vec::new();
         for hook in Hook::ALL {
@@ -475,7 +475,7 @@ fn filter_rules(service: &Service, family: Family, sink: u16, target: &Target) -
             };
             for &port in &service.ports {
                 let sink = PortRange::single(sink).expect("sinks have a port");
-                let translated = Translated { destination, port, client: None, backend: None };
+                let translated = Translated { protocol: None, destination, port, client: None, backend: None };
                 let matches = smallvec![Match::Port(sink), Match::Translated(Box::new(translated))];
                 rules.push(Rule { protocol: Some(protocol), matches, target: target.clone(), ..Rule::default() });
             }

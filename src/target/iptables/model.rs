@@ -233,6 +233,8 @@ pub enum Match {
 /// A connection whose destination was translated. Every field that is given has to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Translated {
+    /// Of the connection: `--ctproto`. An ICMP error about it has that too, and another protocol of its own.
+    pub protocol: Option<Protocol>,
     /// As the client sent it: `--ctorigdst`.
     pub destination: Option<IpNet>,
     /// As the client sent it: `--ctorigdstport`.

@@ -189,7 +189,11 @@ fn matches(list: &[dump::Match<'_>]) -> Option<Matches> {
 
 /// The conditions behind `--ctstate DNAT`, in the order in which we write them.
 fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<Translated> {
-    let (mut client, mut destination, mut backend) = (None, None, None);
+    let (mut protocol, mut client, mut destination, mut backend) = (None, None, None, None);
+    if let Some(dump::Match::TrackedProtocol { not: false, protocol: RuleProtocol::One(one) }) = list.peek() {
+        protocol = Some(*one);
+        list.next();
+    }
     if let Some(dump::Match::OriginalAddress { not, side: Side::Source, net }) = list.peek() {
         client = Some(Negatable { not: *not, value: net.prefix()? });
         list.next();
@@ -212,7 +216,7 @@ fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<T
             Some(_) | None => return None,
         },
     };
-    Some(Translated { destination, port: range(*port)?, client, backend })
+    Some(Translated { protocol, destination, port: range(*port)?, client, backend })
 }
 
 /// A list of whole addresses: who was seen in so many seconds, or is from now on.

@@ -378,8 +378,12 @@ impl<'w, W: Write> Out<'w, W> {
 
     /// In the order in which iptables-save writes the parts.
     fn translated(&mut self, translated: &Translated) {
-        let Translated { destination, port, client, backend } = translated;
+        let Translated { protocol, destination, port, client, backend } = translated;
         self.text(" -m conntrack --ctstate DNAT");
+        if let Some(protocol) = protocol {
+            self.text(" --ctproto ");
+            self.text(&protocol.number().to_string());
+        }
         if let Some(client) = client {
             self.text(if client.not { " ! --ctorigsrc " } else { " --ctorigsrc " });
             self.net_or_host(client.value);

@@ -23,11 +23,11 @@ use std::rc::Rc;
 
 use crate::ir::{Family, Interface};
 use crate::meaning::Action;
-use crate::survey::{self, Amount, Asked, Survey};
+use crate::survey::{self, Amount, Asked, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
-use super::dump::{ChainId, Dump, TableName};
+use super::dump::{ChainId, Dump, Policy, TableName};
 use flow::{Flow, Flows};
 use hooks::Beyond;
 use index::Index;
@@ -79,7 +79,7 @@ impl<'d> Evaluator<'d> {
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
-        Evaluator { strict: true, ..self }
+        Evaluator { strict: true, beyond: Beyond::of_fates(self.dump), ..self }
     }
 
     /// For a search of all packets: one that meets too many rules is left sooner.
@@ -115,6 +115,11 @@ impl<'d> Evaluator<'d> {
         }
         let (horizon, facets, hashed) = (asked.horizon(), asked.facets(), asked.hashed());
         survey::Answer { actions, horizon, facets, hashed, in_step, cost, cut, unknown: run.unknown }
+    }
+
+    /// The tables of POSTROUTING that say what becomes of a packet. A proof asks nat by itself.
+    fn behind(&self) -> &'static [TableName] {
+        if self.strict { &[TableName::Mangle] } else { &[TableName::Mangle, TableName::Nat] }
     }
 
     /// Where nothing is known of a packet, because it is of the other family.
@@ -157,6 +162,25 @@ impl Survey for Evaluator<'_> {
 
     fn estimate(&self, packet: &Packet, machine: &Machine) -> survey::Answer<Amount> {
         self.surveyed(packet, machine, Reckoning::Bounds, Part::amount)
+    }
+
+    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
+        let asked = Asked::new(packet);
+        let mut run = Run::new(self, packet, machine);
+        run.asked = Some(&asked);
+        run.reckoning = Reckoning::Bounds;
+        let source = run.seen(translated);
+        let cost = 1 + run.tests;
+        Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+    }
+
+    fn changes_sources(&self) -> bool {
+        self.dump.tables.iter().filter(|table| table.name == TableName::Nat).flat_map(|table| &table.chains).any(
+            |chain| {
+                let is_it = chain.policy.is_some() && matches!(chain.name, "INPUT" | "POSTROUTING");
+                is_it && !(chain.rules.is_empty() && chain.policy == Some(Policy::Accept))
+            },
+        )
     }
 
     fn interfaces(&self) -> Vec<Interface> {

@@ -6,6 +6,7 @@
 //! postrouting ─▶ source-nat-ip4 ─▶ masquerade, snat
 //! ```
 
+mod by_host;
 pub mod dump;
 mod evaluate;
 mod index;

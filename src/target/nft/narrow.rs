@@ -105,9 +105,16 @@ fn for_own_chain(config: &Config, all: &[(Family, Claim<'_>)], service: u32) -> 
     let last = all.iter().rposition(|(_, claim)| claim.service == service)?;
     let mut stops = false;
     let mut rules = Vec::new();
+    let mut related = Vec::new();
     for (family, claim) in &all[..=last] {
         let verdict = match claim.service == service {
-            true => "accept",
+            true => {
+                let errors = forward::errors(claim, *family);
+                if !related.contains(&errors) {
+                    related.push(errors);
+                }
+                "accept"
+            }
             // A connection that looks the same and belongs to another service.
             false if !config.services()[claim.service as usize].options.accept => {
                 stops = true;
@@ -117,12 +124,13 @@ fn for_own_chain(config: &Config, all: &[(Family, Claim<'_>)], service: u32) -> 
         };
         rules.extend(forward::rules(claim, *family, verdict));
     }
+    rules.extend(related);
     let place = match stops {
         false => "in your own forward chain",
         true => "in a chain of your own that your forward chain jumps to",
     };
     Some(format!(
-        "leave it out, and write {place} (each holds for both directions of a connection):\n{}",
+        "leave it out, and write {place} (each holds for both directions of a connection, the related ones for ICMP errors):\n{}",
         rules.join("\n")
     ))
 }

@@ -201,7 +201,7 @@ impl Claims<'_> {
             if clients.iter().all(is_host) {
                 let with = |backend: &IpAddr| {
                     let backend = Value::Address(*backend);
-                    clients.iter().map(move |client| vec![Value::Address(client.addr()), backend.clone()])
+                    clients.iter().map(move |client| vec![backend.clone(), Value::Address(client.addr())])
                 };
                 pairs.extend(backends.iter().flat_map(with));
                 continue;
@@ -216,7 +216,7 @@ impl Claims<'_> {
             rules.push(Rule { statements, comment: comment.clone() });
         }
         if !pairs.is_empty() {
-            let key = vec![Field::Source(family), Field::Destination(family)];
+            let key = vec![Field::Destination(family), Field::Source(family)];
             let statements = vec![Statement::Tuple { key, values: pairs }, Statement::Masquerade];
             rules.push(Rule { statements, comment });
         }

@@ -123,11 +123,7 @@ impl Atom<'_> {
 
 /// The IP protocol's number.
 pub fn protocol_number(protocol: Protocol) -> u32 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-        Protocol::Sctp => 132,
-    }
+    protocol.number().into()
 }
 
 /// What a value holds, as a range of numbers.

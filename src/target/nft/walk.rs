@@ -6,17 +6,18 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Interface;
 use crate::meaning::Action;
-use crate::survey::{Amount, Answer, Asked, Survey};
+use crate::survey::{Amount, Answer, Asked, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
+use super::by_host::ByHost;
 use super::dump::{ChainKind, Dump, HookPoint, Operand, Statement, Value};
 use super::evaluate::Meter;
 use super::index::Index;
 use super::portion::Portion;
 use super::sets::sets;
 use super::value::Notes;
-use super::walker::{Ended, Walker};
+use super::walker::{Bases, Ended, Walker};
 
 /// What one walk may cost (see [`Meter`]): rules that people write cost some thousands.
 const BUDGET: u64 = 1 << 22;
@@ -29,6 +30,8 @@ pub struct Evaluator<'d> {
     pub(super) dump: &'d Dump,
     /// Of large sets, by where their elements are.
     pub(super) indices: HashMap<usize, Index<'d>>,
+    /// Of long chains, by table and chain.
+    pub(super) by_host: HashMap<(usize, usize), ByHost>,
     /// In the order in which the kernel asks them.
     pub(super) bases: Vec<Base>,
     /// Whether a survey gets no answer where anything on the way is not known.
@@ -49,6 +52,13 @@ pub(super) struct Base {
     pub chain: usize,
 }
 
+impl Base {
+    /// Whether it is asked who a server sees, and not where a connection goes.
+    pub(super) fn changes_sources(&self) -> bool {
+        self.kind == ChainKind::Nat && matches!(self.hook, HookPoint::Input | HookPoint::Postrouting)
+    }
+}
+
 impl<'d> Evaluator<'d> {
     pub fn new(dump: &'d Dump) -> Evaluator<'d> {
         let mut indices = HashMap::new();
@@ -57,7 +67,14 @@ impl<'d> Evaluator<'d> {
                 indices.insert(elements.as_ptr().addr(), index);
             }
         }
-        Evaluator { dump, indices, bases: bases(dump), strict: false, budget: BUDGET, patience: Patience::default() }
+        let mut by_host = HashMap::new();
+        for (table, own) in dump.tables.iter().enumerate() {
+            for (chain, own) in own.chains().iter().enumerate() {
+                by_host.extend(ByHost::new(&own.rules).map(|index| ((table, chain), index)));
+            }
+        }
+        let (bases, patience) = (bases(dump), Patience::default());
+        Evaluator { dump, indices, by_host, bases, strict: false, budget: BUDGET, patience }
     }
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
@@ -104,6 +121,7 @@ impl<'d> Evaluator<'d> {
             steps: None,
             unknown: Vec::new(),
             accepted: Vec::new(),
+            bases: if self.strict { Bases::Fates } else { Bases::All },
         }
     }
 }
@@ -169,6 +187,18 @@ impl Survey for Evaluator<'_> {
 
     fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
         self.surveyed(packet, machine, Portion::amount)
+    }
+
+    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
+        let asked = Asked::new(packet);
+        let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
+        let source = walker.seen(translated);
+        let cost = 1 + (self.budget - walker.meter.budget);
+        Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+    }
+
+    fn changes_sources(&self) -> bool {
+        self.bases.iter().any(Base::changes_sources)
     }
 
     fn interfaces(&self) -> Vec<Interface> {

@@ -1,15 +1,18 @@
 //! The walk of one packet, hook by hook and rule by rule.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Family;
 use crate::meaning::{Action, Direction};
+use crate::survey::Translated;
 use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown};
 use crate::turns::{Turns, Visits};
 
+use super::by_host::Candidates;
 use super::dump::{ChainKind, HookPoint, Rule, Verdict};
 use super::evaluate::{Flow, Meter, Scene, State, TOO_MANY, in_interface};
 use super::portion::Portion;
@@ -31,6 +34,17 @@ pub struct Walker<'a> {
     pub unknown: Vec<Unknown>,
     /// Connections that left the base chain by `accept`.
     pub accepted: Vec<Flow<'a>>,
+    pub bases: Bases,
+}
+
+/// The base chains that have a say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bases {
+    All,
+    /// Those that say where a connection goes. A proof asks the others by themselves.
+    Fates,
+    /// Those that say who the server sees.
+    Sources,
 }
 
 /// How a part of the connections ends; the share is positive.
@@ -70,6 +84,54 @@ impl<'a> Walker<'a> {
         };
         let flow = |(turns, share)| Flow { state: Rc::new(state(turns)), share };
         self.connection(starts.into_iter().map(flow).collect());
+    }
+
+    /// Who the server sees of a connection to which this has happened; `None` where that cannot be told.
+    pub fn seen(&mut self, translated: &Translated) -> Option<Source> {
+        self.bases = Bases::Sources;
+        let (destination, port) = match (&translated.action, &self.packet.direction) {
+            (Action::Dnat(address, port), _) => (Some(*address), *port),
+            (Action::Redirect(port), Direction::In(_)) => (None, *port),
+            (Action::Redirect(port), Direction::Out) => (Some(loopback(self.packet.destination)), *port),
+            (Action::Pass, _) => (Some(self.packet.destination), self.packet.port),
+            (Action::Drop | Action::Reject, _) => return None,
+        };
+        let state = State {
+            destination,
+            port,
+            new_port: !(translated.follows && port == self.packet.port),
+            source: Source::Kept,
+            mark: None,
+            connection_mark: None,
+            nat: (translated.action != Action::Pass).then(|| translated.action.clone()),
+            decided: false,
+            via: None,
+            comment: None,
+            learned: Vec::new(),
+            turns: None,
+        };
+        let start = || vec![Flow { state: Rc::new(state.clone()), share: Portion::ONE }];
+        let arrives = in_interface(self.packet);
+        let inside = self.bases(HookPoint::Input).next().is_some();
+        let out = self.hook(HookPoint::Postrouting, start(), arrives, None);
+        let source = self.only(&out);
+        if self.packet.direction == Direction::Out || (source == Some(Source::Kept) && !inside) {
+            return source;
+        }
+        // Where it would change on its way out: is it on one?
+        if !self.scene(0, "", None).is_for_us(destination) {
+            return source;
+        }
+        self.outcomes.clear();
+        let inner = self.hook(HookPoint::Input, start(), arrives, Some(""));
+        self.only(&inner)
+    }
+
+    /// The source of all of them, where nothing else has happened.
+    fn only(&self, flows: &[Flow<'_>]) -> Option<Source> {
+        let whole = self.unknown.is_empty() && self.outcomes.is_empty() && self.meter.budget > 0;
+        let first = flows.first().filter(|_| whole)?.state.source;
+        flows.iter().all(|flow| flow.state.source == first).then_some(first)
     }
 
     /// Whether shares of counters were multiplied that are not independent.
@@ -135,7 +197,15 @@ impl<'a> Walker<'a> {
     /// The base chains of a hook that see the packet.
     fn bases(&self, hook: HookPoint) -> impl Iterator<Item = &'a Base> + use<'a> {
         let (rules, family) = (self.rules, Family::of(self.packet.destination));
-        rules.bases.iter().filter(move |base| base.hook == hook && rules.dump.tables[base.table].family.sees(family))
+        let wanted = self.bases;
+        rules.bases.iter().filter(move |base| {
+            let is_wanted = match wanted {
+                Bases::All => true,
+                Bases::Fates => !base.changes_sources(),
+                Bases::Sources => base.changes_sources(),
+            };
+            is_wanted && base.hook == hook && rules.dump.tables[base.table].family.sees(family)
+        })
     }
 
     /// The scene in which only addresses are asked about.
@@ -206,16 +276,30 @@ impl<'a> Walker<'a> {
     fn chain(&mut self, place: Place<'a>, chain: usize, flows: Vec<Flow<'a>>) -> Vec<Flow<'a>> {
         let mut current = flows;
         let mut back = Vec::new();
-        for (index, rule) in place.scene.table.chains()[chain].rules.iter().enumerate() {
-            if current.is_empty() || self.meter.budget == 0 {
-                break;
+        let rules = &place.scene.table.chains()[chain].rules;
+        let mut one = |walker: &mut Self, index: usize, flows: &mut Vec<Flow<'a>>| {
+            if flows.is_empty() || walker.meter.budget == 0 {
+                return false;
             }
             let mut next = Vec::new();
-            self.rule(place, (chain, index, rule), current, &mut next, &mut back);
-            current = merged(next);
-        }
+            walker.rule(place, (chain, index, &rules[index]), std::mem::take(flows), &mut next, &mut back);
+            *flows = merged(next);
+            true
+        };
+        match self.candidates(place.table, chain, &current) {
+            Some(mut candidates) => candidates.all(|index| one(self, index, &mut current)),
+            None => (0..rules.len()).all(|index| one(self, index, &mut current)),
+        };
         back.extend(current);
         merged(back)
+    }
+
+    /// The rules of a long chain that may match connections that all go to one address. A list of the steps has all rules.
+    fn candidates(&self, table: usize, chain: usize, flows: &[Flow<'a>]) -> Option<Candidates<'a>> {
+        let index = self.rules.by_host.get(&(table, chain)).filter(|_| self.steps.is_none())?;
+        let destination = flows.first()?.state.destination?;
+        let alike = flows.iter().all(|flow| flow.state.destination == Some(destination));
+        alike.then(|| index.of(self.packet.destination, destination, self.notes.0))
     }
 
     /// One rule: those that go on behind it, and those that leave its chain.
@@ -232,7 +316,7 @@ impl<'a> Walker<'a> {
         for flow in flows {
             if self.steps.is_some() {
                 reached = reached.plus(&flow.share);
-            }
+            };
             self.meter.at = (place.table, chain, index);
             match self.meter.pay(4) {
                 true => run(&place.scene, rule, flow, &mut self.meter, &mut ends),
@@ -344,6 +428,14 @@ impl<'a> Walker<'a> {
             reached: reached.share(),
             taken: taken.share(),
         });
+    }
+}
+
+/// Where a connection that this machine opens is redirected to.
+fn loopback(destination: IpAddr) -> IpAddr {
+    match Family::of(destination) {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
     }
 }
 

@@ -5,6 +5,7 @@ mod habits;
 mod memory;
 mod parity;
 mod proof;
+mod seen;
 mod shapes;
 mod steps;
 

@@ -113,7 +113,7 @@ impl<'d> Run<'_, 'd, '_> {
     }
 
     /// Where REDIRECT sends a packet: to loopback where it comes from this machine, else to an address of the interface.
-    fn redirected(&self) -> Option<IpAddr> {
+    pub(super) fn redirected(&self) -> Option<IpAddr> {
         let loopback = match &self.packet.direction {
             Direction::Out => true,
             Direction::In(name) => name == "lo",

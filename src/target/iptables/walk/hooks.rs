@@ -4,14 +4,16 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use smallvec::smallvec;
 
-use crate::meaning::Direction;
-use crate::survey::{Asked, Side};
+use crate::meaning::{Action, Direction};
+use crate::survey::{Asked, Side, Translated};
 use crate::target::iptables::dump::TableName::{self, Filter, Mangle, Nat, Raw, Security};
-use crate::target::iptables::dump::{Dump, Policy};
+use crate::target::iptables::dump::{Chain, Dump, Policy, Table, Target};
+use crate::trace::Source;
 
+use super::flow::Mark;
 use super::part::Part;
 use super::test::{At, Place};
-use super::{Flows, Run};
+use super::{Flow, Flows, Run};
 
 /// Which chains have a say beside those of PREROUTING (for what arrives) and OUTPUT (for what leaves).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,22 @@ pub enum Beyond {
 
 impl Beyond {
     pub fn of(dump: &Dump<'_>) -> Beyond {
+        Beyond::but(dump, |_, _| false)
+    }
+
+    /// Of what may keep a packet from its way: neither what only changes its source nor what only accepts.
+    pub fn of_fates(dump: &Dump<'_>) -> Beyond {
+        Beyond::but(dump, |table, chain| match (table.name, chain.name) {
+            (Nat, name) => name == "POSTROUTING",
+            (Filter, "FORWARD") => chain.policy == Some(Policy::Accept) && accepts_all(table),
+            (Filter | Mangle | Raw | Security, _) => false,
+        })
+    }
+
+    fn but(dump: &Dump<'_>, without: impl Fn(&Table<'_>, &Chain<'_>) -> bool) -> Beyond {
         let mut beyond = Beyond::Nothing;
         for table in &dump.tables {
-            for chain in &table.chains {
+            for chain in table.chains.iter().filter(|chain| !without(table, chain)) {
                 // What leaves for this machine itself meets PREROUTING of these tables.
                 let again = chain.name == "PREROUTING" && matches!(table.name, Raw | Mangle);
                 match (chain.policy, chain.name) {
@@ -43,7 +58,85 @@ impl Beyond {
     }
 }
 
+/// Whether nothing that FORWARD leads to does more than to accept.
+fn accepts_all(table: &Table<'_>) -> bool {
+    let mut seen = vec![false; table.chains.len()];
+    let mut ahead: Vec<usize> =
+        (0..table.chains.len()).filter(|place| table.chains[*place].name == "FORWARD").collect();
+    while let Some(place) = ahead.pop() {
+        if std::mem::replace(&mut seen[place], true) {
+            continue;
+        }
+        for rule in &table.chains[place].rules {
+            match &rule.target {
+                Target::Accept | Target::Return | Target::Next => {}
+                Target::Jump(chain) | Target::Goto(chain) => ahead.push(chain.0 as usize),
+                _ => return false,
+            }
+        }
+    }
+    true
+}
+
 impl<'d, 'p> Run<'_, 'd, 'p> {
+    /// Who the server sees of a connection to which this has happened; `None` where that cannot be told.
+    pub(super) fn seen(&mut self, translated: &Translated) -> Option<Source> {
+        let mut flow = self.start(None);
+        flow.mark = Mark::UNKNOWN;
+        flow.connection_mark = Mark::UNKNOWN;
+        flow.action = translated.action.clone();
+        match translated.action {
+            Action::Dnat(address, port) => {
+                (flow.destination, flow.port, flow.port_follows) = (Some(address), port, translated.follows);
+            }
+            Action::Redirect(port) => {
+                (flow.destination, flow.port, flow.port_follows) = (self.redirected(), port, translated.follows);
+            }
+            Action::Pass => {}
+            Action::Drop | Action::Reject => return None,
+        }
+        let destination = flow.destination;
+        let arrives = matches!(self.packet.direction, Direction::In(_));
+        let whole = Part::one(self.reckoning);
+        let output = match (arrives, destination.is_some_and(|address| address.is_loopback())) {
+            (false, true) => LOOPBACK,
+            (..) => Place::Unknown,
+        };
+        let input = if arrives { Place::Unknown } else { Place::Nothing };
+        let flows = self.chains("POSTROUTING", &[Nat], (input, output), smallvec![(flow.clone(), whole.clone())]);
+        let source = self.only(&flows, &flow.action);
+        if !arrives || source == Some(Source::Kept) && !self.sources_inside() {
+            return source;
+        }
+        // Where it would change on its way out: is it on one?
+        if let Some(asked) = self.asked {
+            asked.special(Side::Destination, destination);
+            destination.into_iter().for_each(|address| asked.local(address));
+        }
+        if !self.is_here(destination) {
+            return source;
+        }
+        let Direction::In(name) = &self.packet.direction else { return source };
+        self.outcomes.clear();
+        let action = flow.action.clone();
+        let flows = self.chains("INPUT", &[Nat], (Place::Named(name), Place::Nothing), smallvec![(flow, whole)]);
+        self.only(&flows, &action)
+    }
+
+    /// Whether nat has anything to say of what stays here.
+    fn sources_inside(&self) -> bool {
+        let is_it = |chain: &Chain<'_>| chain.policy.is_some() && chain.name == "INPUT" && !chain.rules.is_empty();
+        self.rules.dump.tables.iter().any(|table| table.name == Nat && table.chains.iter().any(is_it))
+    }
+
+    /// The source of all of them, where nothing else has happened.
+    fn only(&self, flows: &Flows<'d>, action: &Action) -> Option<Source> {
+        let whole = self.unknown.is_empty() && self.outcomes.is_empty() && !self.cut();
+        let (first, _) = flows.first().filter(|_| whole)?;
+        let alike = |(flow, _): &(Flow<'_>, Part)| flow.translated == first.translated && flow.action == *action;
+        flows.iter().all(alike).then_some(first.translated)
+    }
+
     /// From where the packet appears to where it leaves this machine or is delivered on it.
     pub(super) fn hooks(&mut self, flows: Flows<'d>) -> Flows<'d> {
         let packet = self.packet;
@@ -63,7 +156,7 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         let mut here = self.chains("INPUT", IN, before, here);
         let on = self.chains("FORWARD", &[Mangle, Filter, Security], (input, Place::Unknown), on);
         // Older kernels show no input interface here, later ones do.
-        here.extend(self.chains("POSTROUTING", &[Mangle, Nat], (Place::Unknown, Place::Unknown), on));
+        here.extend(self.chains("POSTROUTING", self.rules.behind(), (Place::Unknown, Place::Unknown), on));
         here
     }
 
@@ -83,7 +176,7 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         let mut ends = Flows::new();
         for (output, part) in [(LOOPBACK, here), (Place::Unknown, on)] {
             let part = self.chains("OUTPUT", &[Filter, Security], (Place::Nothing, output), part);
-            let mut part = self.chains("POSTROUTING", &[Mangle, Nat], (Place::Nothing, output), part);
+            let mut part = self.chains("POSTROUTING", self.rules.behind(), (Place::Nothing, output), part);
             if output == LOOPBACK {
                 // The same packet comes back in; its connection has its translation already.
                 let input = (LOOPBACK, Place::Nothing);

@@ -40,7 +40,7 @@ impl Places {
 
 #[derive(Debug)]
 struct ByHost {
-    /// Rules whose `-d` is one address and not negated, by its number.
+    /// Rules whose `-d` or `--ctreplsrc` is one address and not negated, by its number.
     hosts: HashMap<u128, Rules>,
     others: Rules,
     /// The keys of `hosts`, ascending.
@@ -54,11 +54,12 @@ enum Rules {
     Many(Box<ByPort>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ByPort {
     /// Rules for one protocol and one port.
     ports: HashMap<(Protocol, u16), OfPort>,
-    others: Vec<u32>,
+    /// Those that ask conntrack where a connection went first, say.
+    others: OfPort,
     /// The keys of `ports`, ascending.
     sorted: Vec<(Protocol, u16)>,
 }
@@ -157,17 +158,17 @@ impl Rules {
         if places.len() <= SHORT {
             return Rules::Few(places);
         }
-        let (mut ports, mut by_port): (HashMap<_, Vec<u32>>, _) = (HashMap::new(), ByPort::default());
+        let (mut ports, mut others): (HashMap<_, Vec<u32>>, _) = (HashMap::new(), Vec::new());
         for place in places {
             match port(&chain.rules[place as usize]) {
                 Some(key) => ports.entry(key).or_default().push(place),
-                None => by_port.others.push(place),
+                None => others.push(place),
             }
         }
-        by_port.ports = ports.into_iter().map(|(key, list)| (key, OfPort::new(list, chain))).collect();
-        by_port.sorted = by_port.ports.keys().copied().collect();
-        by_port.sorted.sort_unstable();
-        Rules::Many(Box::new(by_port))
+        let mut sorted: Vec<(Protocol, u16)> = ports.keys().copied().collect();
+        sorted.sort_unstable();
+        let ports = ports.into_iter().map(|(key, list)| (key, OfPort::new(list, chain))).collect();
+        Rules::Many(Box::new(ByPort { ports, others: OfPort::new(others, chain), sorted }))
     }
 
     fn next(&self, from: u32, key: Key) -> Option<u32> {
@@ -175,13 +176,19 @@ impl Rules {
             Rules::Few(list) => next(list, from),
             Rules::Many(by_port) => {
                 let own = by_port.ports.get(&(key.protocol, key.port)).and_then(|rules| rules.next(from, key));
-                nearer(own, next(&by_port.others, from))
+                nearer(own, by_port.others.next(from, key))
             }
         }
     }
 
     fn ask(&self, key: Key, asked: &Asked) {
         let Rules::Many(by_port) = self else { return };
+        if let OfPort::Many(by_original) = &by_port.others {
+            by_original.ask(key, asked);
+        }
+        if by_port.ports.is_empty() {
+            return;
+        }
         asked.protocols(Protocols::ALL);
         if let Some(OfPort::Many(by_original)) = by_port.ports.get(&(key.protocol, key.port)) {
             by_original.ask(key, asked);
@@ -242,8 +249,15 @@ fn nearer(one: Option<u32>, other: Option<u32>) -> Option<u32> {
     }
 }
 
+/// The one destination that a rule can match: its own, or that of the answers' source, which is the same.
 fn host(rule: &Rule<'_>) -> Option<IpAddr> {
-    rule.destination.as_ref().filter(|destination| !destination.not)?.value.host()
+    let own = rule.destination.as_ref().filter(|destination| !destination.not);
+    own.and_then(|own| own.value.host()).or_else(|| {
+        rule.matches.iter().find_map(|one| match one {
+            Match::ReplyAddress { not: false, side: Side::Source, net } => net.host(),
+            _ => None,
+        })
+    })
 }
 
 /// The one original destination that a rule can match.

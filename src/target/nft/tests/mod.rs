@@ -3,6 +3,7 @@
 mod options;
 mod proof;
 mod read;
+mod seen;
 mod steps;
 
 use std::collections::HashSet;

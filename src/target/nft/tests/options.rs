@@ -166,7 +166,7 @@ fn sources_are_changed_behind_the_translation_for_those_who_asked() {
         chain(&made, "svc-d-ip4-hairpin"),
         [
             "ip saddr 10.0.0.0/24 ip daddr { 10.0.0.1, 10.0.0.2 } masquerade",
-            "ip saddr . ip daddr { 10.3.0.1 . 10.3.0.1 } masquerade",
+            "ip daddr . ip saddr { 10.3.0.1 . 10.3.0.1 } masquerade",
         ],
         "{made}"
     );
@@ -206,7 +206,10 @@ fn accept_is_an_error_that_says_what_to_write() {
     let own = help("balance tcp 203.0.113.10:80 accept -> 10.0.0.1:8080\n");
     assert_eq!(
         own[1..],
-        ["ct status dnat meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 accept"]
+        [
+            "ct status dnat meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 accept",
+            "ct state related ct status dnat meta l4proto icmp ct original ip daddr 203.0.113.10 accept",
+        ]
     );
     let local =
         help("balance udp 53 accept from 10.0.0.0/8 -> [fd00::1]:5353, 10.0.0.1:5353, 10.0.0.2:5353, 10.0.0.3\n");
@@ -216,6 +219,9 @@ fn accept_is_an_error_that_says_what_to_write() {
         [
             format!("{start} ip saddr {{ 10.0.0.3 }} ct reply proto-src 53 accept"),
             format!("{start} ip saddr {{ 10.0.0.1, 10.0.0.2 }} ct reply proto-src 5353 accept"),
+            "ct state related ct status dnat meta l4proto icmp ct original ip saddr { 10.0.0.0/8 } ct reply ip saddr \
+             { 10.0.0.1, 10.0.0.2, 10.0.0.3 } accept"
+                .to_owned(),
         ]
     );
     let shared = help(
