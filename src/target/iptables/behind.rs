@@ -8,28 +8,34 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::dispatch::owners::{Claim, Clients, Effect, claims};
 use crate::ir::options::SourceNat;
 use crate::ir::{Config, Family, Service};
+use crate::target::Layout;
 
+use super::arrange::{Claimed, Place, arrange, place};
 use super::lower::NatChains;
 use super::model::{Chain, ChainId, CommentId, DestinationType, HookJump, Match, Negatable, Rule, Target, Translated};
+use super::names::Names;
+use super::plant::Garden;
 
 /// Rules for the claims of one service on one destination: clients times backends.
 const MAX_RULES: usize = 65_536;
 
+/// The chain behind a built-in one; both families share it.
+pub fn hook(built_in: &'static str, names: &mut Names, chains: &mut Vec<Chain>, hooks: &mut Vec<HookJump>) -> ChainId {
+    if let Some(jump) = hooks.iter().find(|jump| jump.built_in == built_in) {
+        return jump.chain;
+    }
+    chains.push(Chain { name: names.fixed(built_in), v4: Vec::new(), v6: Vec::new() });
+    let chain = ChainId(chains.len() as u32 - 1);
+    hooks.push(HookJump { built_in, chain });
+    chain
+}
+
 /// The chain behind POSTROUTING, where any service changes who backends see.
-pub fn postrouting(config: &Config, nat: &mut NatChains) -> Option<HookJump> {
-    let mut chain = None;
+pub fn postrouting(config: &Config, layout: Layout, nat: &mut NatChains, hooks: &mut Vec<HookJump>) {
     let opens = config.services().iter().any(|service| service.output);
     for family in Family::ALL {
+        let mut list = Vec::new();
         for claim in own_claims(config, family, Effect::SourceNat, nat) {
-            let chain = *chain.get_or_insert_with(|| {
-                let name = nat.names.fixed("POSTROUTING");
-                nat.add(name)
-            });
-            // What was redirected on its way out comes by here too, and looks like what another service has.
-            if opens && nat.chains[chain.0 as usize].rules(family).is_empty() {
-                let matches = smallvec![Match::DestinationType(DestinationType::Local)];
-                nat.push(chain, family, Rule { matches, ..Rule::EMPTY });
-            }
             let service = &config.services()[claim.service as usize];
             let target = match &service.options.source_nat {
                 SourceNat::Kept => Target::Return,
@@ -47,28 +53,49 @@ pub fn postrouting(config: &Config, nat: &mut NatChains) -> Option<HookJump> {
                 }
                 None => (claim, target),
             };
-            for rule in rules(&claim, family, &target) {
-                nat.push(chain, family, rule);
-            }
+            list.push(claimed(&claim, rules(&claim, family, &target)));
         }
+        if list.is_empty() {
+            continue;
+        }
+        let chain = hook("POSTROUTING", &mut nat.names, &mut nat.chains, hooks);
+        // What was redirected on its way out comes by here too, and looks like what another service has.
+        if opens {
+            let matches = smallvec![Match::DestinationType(DestinationType::Local)];
+            nat.push(chain, family, Rule { matches, ..Rule::EMPTY });
+        }
+        let mut garden = Garden { names: &mut nat.names, chains: &mut nat.chains, family };
+        arrange(list, layout, &place("POST/"), chain, &mut garden);
     }
-    chain.map(|chain| HookJump { built_in: "POSTROUTING", chain })
 }
 
 /// The chain behind FORWARD of the filter table, where any service accepts.
-pub fn forward(config: &Config, nat: &mut NatChains) -> Option<Chain> {
-    let mut lists = [Vec::new(), Vec::new()];
-    for (family, list) in Family::ALL.into_iter().zip(&mut lists) {
+pub fn forward(
+    config: &Config,
+    layout: Layout,
+    nat: &mut NatChains,
+    chains: &mut Vec<Chain>,
+    hooks: &mut Vec<HookJump>,
+) {
+    for family in Family::ALL {
+        let mut list = Vec::new();
         for claim in own_claims(config, family, Effect::Accept, nat) {
             let accepts = config.services()[claim.service as usize].options.accept;
             let target = if accepts { Target::Accept } else { Target::Return };
             // ICMP errors of a connection are of its protocol to conntrack alone: `-p` would leave them out.
-            list.extend(rules(&claim, family, &target).into_iter().map(for_errors_too));
+            list.push(claimed(&claim, rules(&claim, family, &target).into_iter().map(for_errors_too).collect()));
         }
+        if list.is_empty() {
+            continue;
+        }
+        let chain = hook("FORWARD", &mut nat.names, chains, hooks);
+        let mut garden = Garden { names: &mut nat.names, chains: &mut *chains, family };
+        arrange(list, layout, &Place { tracked: true, ..place("FWD/") }, chain, &mut garden);
     }
-    let [v4, v6] = lists;
-    let needed = !(v4.is_empty() && v6.is_empty());
-    needed.then(|| Chain { name: nat.names.fixed("FORWARD"), v4, v6 })
+}
+
+fn claimed(claim: &Claim<'_>, rules: Vec<Rule>) -> Claimed {
+    Claimed { destination: claim.destination, protocol: claim.protocol, ports: claim.ports, rules }
 }
 
 fn own_claims<'c>(config: &'c Config, family: Family, effect: Effect, nat: &mut NatChains) -> Vec<Claim<'c>> {
@@ -177,7 +204,8 @@ fn rules(claim: &Claim<'_>, family: Family, target: &Target) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(clients.len() * backends.len());
     for client in clients {
         for &backend in &backends {
-            let Claim { destination, ports: port, .. } = *claim;
+            let Claim { destination, ports, .. } = *claim;
+            let port = Some(ports);
             let translated = Translated { protocol: None, destination, port, client: client.clone(), backend };
             rules.push(Rule {
                 protocol: Some(claim.protocol),

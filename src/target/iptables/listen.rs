@@ -16,6 +16,7 @@ use crate::target::{Layout, cost};
 
 use super::lower::{Entry, NatChains, interface};
 use super::model::{ChainId, CommentId, DestinationType, Interface, Match, Negatable, Rule, Target};
+use super::plant::{Garden, Ground};
 use super::tree::{Item, Node, Shape, forest};
 
 /// Ports that a multiport match holds; a range counts as two.
@@ -47,7 +48,8 @@ pub fn dispatch(
         // Both hooks share what they look up alike.
         let shared = tables.len() == 2 && tables[0].is_some() && tables[0] == tables[1] && lists[0] == lists[1];
         for (((hook, chain), list), table) in chains.iter().zip(&lists).zip(&tables) {
-            let mut listening = Listening { config, entries, family, hook: *hook, nat: &mut *nat, below };
+            let view = View { config, entries, family, hook: *hook };
+            let mut listening = Listening { view, nat: &mut *nat, below };
             match table {
                 None => listening.list(*chain, list),
                 Some(table) if !shared => listening.trees(*chain, table, list),
@@ -84,13 +86,18 @@ fn depth(nat: &NatChains, target: &Target, known: &mut [usize]) -> usize {
 
 /// The listeners of a family on a hook.
 struct Listening<'a> {
+    view: View<'a>,
+    nat: &'a mut NatChains,
+    /// Chains that a connection may pass behind the dispatch.
+    below: usize,
+}
+
+/// What rules for listeners are made from.
+struct View<'a> {
     config: &'a Config,
     entries: &'a [[Option<Entry>; 2]],
     family: Family,
     hook: Hook,
-    nat: &'a mut NatChains,
-    /// Chains that a connection may pass behind the dispatch.
-    below: usize,
 }
 
 /// What a leaf of a tree is made of.
@@ -101,23 +108,14 @@ enum Found<'a> {
     Broad(Vec<Listener>),
 }
 
-/// A way from a node to the next.
-struct Way<'a> {
-    guard: Rule,
-    /// Of the chain that it leads to.
-    name: String,
-    place: String,
-    node: &'a Node,
-}
-
 impl Listening<'_> {
     fn push(&mut self, chain: ChainId, rule: Rule) {
-        self.nat.push(chain, self.family, rule);
+        self.nat.push(chain, self.view.family, rule);
     }
 
     /// A chain that a stage begins with; both families share it.
     fn stage(&mut self, name: &'static str, fits: impl Fn(&[Rule]) -> bool) -> ChainId {
-        let family = self.family;
+        let family = self.view.family;
         let NatChains { chains, stages, .. } = &mut *self.nat;
         let fits = |chain: &&ChainId| fits(chains[chain.0 as usize].rules(family));
         if let Some(chain) = stages.entry(name).or_default().iter().find(fits) {
@@ -133,7 +131,7 @@ impl Listening<'_> {
     fn list(&mut self, chain: ChainId, list: &[Listener]) {
         for group in list.chunk_by(same_but_ports) {
             let ports: Vec<PortRange> = group.iter().map(|listener| listener.ports).collect();
-            for rule in self.listener(&group[0], &ports) {
+            for rule in self.view.listener(&group[0], &ports) {
                 self.push(chain, rule);
             }
         }
@@ -149,7 +147,7 @@ impl Listening<'_> {
             let (mut items, mut found) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
             for cell in cells {
                 let Place::Addresses(range) = cell.place else { unreachable!("the stage holds cells with addresses") };
-                for net in prefixes(self.family, range.first, range.last) {
+                for net in prefixes(self.view.family, range.first, range.last) {
                     let weight = cell.entries.len();
                     items.push(Item { net, protocol: cell.protocol, ports: cell.ports, weight });
                     found.push(Found::Cell(cell, net));
@@ -176,16 +174,18 @@ impl Listening<'_> {
                 self.list(chain, &table.linear);
             }
             for tree in trees {
-                match tree {
-                    // Nothing stands behind the rules of a leaf that they would have to come back to.
-                    Node::Leaf(_) => self.node(chain, tree, "", found),
-                    Node::Nets(_) | Node::Ports(_) if alone => self.node(chain, tree, "", found),
-                    Node::Nets(_) | Node::Ports(_) => {
+                // Nothing stands behind the rules of a leaf that they would have to come back to.
+                let start = match matches!(tree, Node::Leaf(_)) || alone {
+                    true => chain,
+                    false => {
                         let start = self.stage(["ADDRESSES", "RANGES", "PORTS"][stage], <[Rule]>::is_empty);
                         self.push(chain, Rule { target: Target::Jump(start), ..Rule::EMPTY });
-                        self.node(start, tree, "", found);
+                        start
                     }
-                }
+                };
+                let ground = Cells { view: &self.view, found };
+                let NatChains { names, chains, .. } = &mut *self.nat;
+                Garden { names, chains, family: self.view.family }.plant(start, tree, &ground);
             }
         }
         if forests.len() < 3 {
@@ -199,7 +199,7 @@ impl Listening<'_> {
         if broad.chunk_by(same_but_ports).count() <= cost::LEAF {
             return None;
         }
-        let everything = IpNet::new(crate::address::address(self.family, 0), 0).expect("a length of 0");
+        let everything = IpNet::new(crate::address::address(self.view.family, 0), 0).expect("a length of 0");
         let (mut items, mut found) = (Vec::new(), Vec::new());
         for (protocol, ports, over) in cut_ports(broad, COPIES * broad.len() + 64)? {
             items.push(Item { net: everything, protocol, ports, weight: over.len() });
@@ -207,83 +207,9 @@ impl Listening<'_> {
         }
         Some((items, found))
     }
+}
 
-    /// The rules of a node in a chain, and the chains below it.
-    ///
-    /// `place` is what the chains of ports are named by: the address, if there is one.
-    fn node(&mut self, chain: ChainId, node: &Node, place: &str, found: &[Found<'_>]) {
-        match node {
-            Node::Leaf(list) => self.leaf(chain, list, found),
-            Node::Nets(parts) => {
-                let guard = |net: &IpNet| Rule { destination: positive(*net), ..Rule::EMPTY };
-                let name = |net: &IpNet| match net.prefix_len() == net.max_prefix_len() {
-                    true => net.addr().to_string(),
-                    false => net.to_string(),
-                };
-                let parts =
-                    parts.iter().map(|(net, node)| Way { guard: guard(net), name: name(net), place: name(net), node });
-                self.ways(chain, parts.collect(), found);
-            }
-            Node::Ports(parts) => {
-                let guard = |protocol: Protocol, ports: PortRange| Rule {
-                    protocol: Some(protocol),
-                    matches: smallvec![Match::Port(ports)],
-                    ..Rule::EMPTY
-                };
-                let name = |protocol: Protocol, ports: PortRange| match place {
-                    "" => format!("{}:{ports}", protocol.name()),
-                    _ => format!("{place}:{}:{ports}", protocol.name()),
-                };
-                let parts = parts.iter().map(|(protocol, ports, node)| Way {
-                    guard: guard(*protocol, *ports),
-                    name: name(*protocol, *ports),
-                    place: place.to_owned(),
-                    node,
-                });
-                self.ways(chain, parts.collect(), found);
-            }
-        }
-    }
-
-    /// A rule for each way; the last needs no test where all rules lead on, for what it finds is tested at the end.
-    fn ways(&mut self, chain: ChainId, ways: Vec<Way<'_>>, found: &[Found<'_>]) {
-        let single = |way: &Way<'_>| match way.node {
-            Node::Leaf(list) => list.len() == 1 && self.rules(&found[list[0] as usize]).len() == 1,
-            Node::Nets(_) | Node::Ports(_) => false,
-        };
-        let single: Vec<bool> = ways.iter().map(single).collect();
-        let last = ways.len() - 1;
-        for (at, Way { guard, name, place, node }) in ways.into_iter().enumerate() {
-            if single[at] {
-                self.node(chain, node, &place, found);
-                continue;
-            }
-            let name = self.nat.names.place(&name);
-            let below = self.nat.add(name);
-            let guard = if at == last { Rule::EMPTY } else { guard };
-            self.push(chain, Rule { target: Target::Goto(below), ..guard });
-            self.node(below, node, &place, found);
-        }
-    }
-
-    fn leaf(&mut self, chain: ChainId, list: &[u32], found: &[Found<'_>]) {
-        let list: Vec<&Found<'_>> = list.iter().map(|&index| &found[index as usize]).collect();
-        for group in list.chunk_by(|a, b| a.differs_in_ports_alone(b)) {
-            let rules = match group {
-                [only] => self.rules(only),
-                [Found::Cell(cell, net), ..] => {
-                    let ports = group.iter().filter_map(|found| match found {
-                        Found::Cell(cell, _) => Some(cell.ports),
-                        Found::Broad(_) => None,
-                    });
-                    self.cell(cell, *net, &ports.collect::<Vec<_>>())
-                }
-                _ => group.iter().flat_map(|found| self.rules(found)).collect(),
-            };
-            rules.into_iter().for_each(|rule| self.push(chain, rule));
-        }
-    }
-
+impl View<'_> {
     fn rules(&self, found: &Found<'_>) -> Vec<Rule> {
         match found {
             Found::Cell(cell, net) => self.cell(cell, *net, &[cell.ports]),
@@ -357,6 +283,44 @@ impl Listening<'_> {
             }
         }
         rules
+    }
+}
+
+/// The cells that a tree finds.
+struct Cells<'a> {
+    view: &'a View<'a>,
+    found: &'a [Found<'a>],
+}
+
+impl Ground for Cells<'_> {
+    fn net(&self, net: IpNet) -> Rule {
+        Rule { destination: positive(net), ..Rule::EMPTY }
+    }
+
+    fn ports(&self, protocol: Protocol, ports: PortRange) -> Rule {
+        Rule { protocol: Some(protocol), matches: smallvec![Match::Port(ports)], ..Rule::EMPTY }
+    }
+
+    fn rules(&self, items: &[u32]) -> Vec<Rule> {
+        let list: Vec<&Found<'_>> = items.iter().map(|&index| &self.found[index as usize]).collect();
+        let mut rules = Vec::with_capacity(list.len());
+        for group in list.chunk_by(|a, b| a.differs_in_ports_alone(b)) {
+            match group {
+                [Found::Cell(cell, net), _, ..] => {
+                    let ports = group.iter().filter_map(|found| match found {
+                        Found::Cell(cell, _) => Some(cell.ports),
+                        Found::Broad(_) => None,
+                    });
+                    rules.extend(self.view.cell(cell, *net, &ports.collect::<Vec<_>>()));
+                }
+                _ => rules.extend(group.iter().flat_map(|found| self.view.rules(found))),
+            }
+        }
+        rules
+    }
+
+    fn name(&self) -> &'static str {
+        ""
     }
 }
 

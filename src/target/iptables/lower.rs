@@ -13,11 +13,13 @@ use crate::option::Else;
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, Options, StickyStore};
 
+use super::arrange::{Claimed, arrange, place};
 use super::model::{
     Chain, ChainId, ClientSet, Comment, CommentId, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
     TableName, Target, Translated, built_in,
 };
 use super::names::Names;
+use super::plant::Garden;
 use super::service::Picker;
 use super::{behind, front, listen};
 
@@ -35,7 +37,7 @@ pub fn lower(config: &Config, options: &Options) -> Result<Ruleset, Vec<Diagnost
     let mut lowering = Lowering::new(config, options, sinks);
     lowering.services();
     lowering.sinks();
-    lowering.hooks.extend(behind::postrouting(config, &mut lowering.nat));
+    behind::postrouting(config, options.layout, &mut lowering.nat, &mut lowering.hooks);
     let filter = lowering.filter();
     if !lowering.nat.errors.is_empty() {
         return Err(lowering.nat.errors);
@@ -341,28 +343,26 @@ impl<'a> Lowering<'a> {
 
     /// The filter table: what was sent to a sink is rejected or dropped on its way in.
     fn filter(&mut self) -> Option<Table> {
-        let mut input = Chain { name: self.nat.names.fixed("INPUT"), v4: Vec::new(), v6: Vec::new() };
-        for (index, service) in self.config.services().iter().enumerate() {
-            for family in Family::ALL {
+        let (mut chains, mut hooks) = (Vec::new(), Vec::new());
+        for family in Family::ALL {
+            let mut list = Vec::new();
+            for (index, service) in self.config.services().iter().enumerate() {
                 for otherwise in kept_out(service, family) {
                     let (sink, target) = match otherwise {
                         Else::Reject => (&self.sinks.reject, Target::Reject),
                         Else::Drop => (&self.sinks.drop, Target::Drop),
                     };
-                    let comment = Some(CommentId(index as u32));
-                    for rule in filter_rules(service, family, sink.port, &target) {
-                        input.rules_mut(family).push(Rule { comment, ..rule });
-                    }
+                    list.extend(claimed(service, family, sink.port, &target, CommentId(index as u32)));
                 }
             }
+            if list.is_empty() {
+                continue;
+            }
+            let chain = behind::hook("INPUT", &mut self.nat.names, &mut chains, &mut hooks);
+            let mut garden = Garden { names: &mut self.nat.names, chains: &mut chains, family };
+            arrange(list, self.layout, &place("IN/"), chain, &mut garden);
         }
-        let input = (!(input.v4.is_empty() && input.v6.is_empty())).then_some(("INPUT", input));
-        let forward = behind::forward(self.config, &mut self.nat).map(|chain| ("FORWARD", chain));
-        let (mut chains, mut hooks) = (Vec::new(), Vec::new());
-        for (built_in, chain) in input.into_iter().chain(forward) {
-            hooks.push(HookJump { built_in, chain: ChainId(chains.len() as u32) });
-            chains.push(chain);
-        }
+        behind::forward(self.config, self.layout, &mut self.nat, &mut chains, &mut hooks);
         (!chains.is_empty()).then_some(Table { name: TableName::Filter, chains, hooks })
     }
 }
@@ -465,23 +465,30 @@ fn kept_out(service: &Service, family: Family) -> BTreeSet<Else> {
     reasons
 }
 
-fn filter_rules(service: &Service, family: Family, sink: u16, target: &Target) -> Vec<Rule> {
-    let mut rules: Vec<Rule> = Vec::new();
+/// What a service keeps out, by its original destination.
+fn claimed(service: &Service, family: Family, sink: u16, target: &Target, comment: CommentId) -> Vec<Claimed> {
+    let mut list = Vec::new();
     for &protocol in &service.protocols {
         for destination in service.destinations(family) {
             let destination = match destination {
                 Destination::Prefix(net) if net.prefix_len() > 0 => Some(net),
                 Destination::Prefix(_) | Destination::Local | Destination::Any => None,
             };
-            for &port in &service.ports {
-                let sink = PortRange::single(sink).expect("sinks have a port");
-                let translated = Translated { protocol: None, destination, port, client: None, backend: None };
-                let matches = smallvec![Match::Port(sink), Match::Translated(Box::new(translated))];
-                rules.push(Rule { protocol: Some(protocol), matches, target: target.clone(), ..Rule::default() });
+            for &ports in &service.ports {
+                let translated =
+                    Translated { protocol: None, destination, port: Some(ports), client: None, backend: None };
+                let matches = smallvec![Match::Port(single(sink)), Match::Translated(Box::new(translated))];
+                let (protocol_of_rule, comment) = (Some(protocol), Some(comment));
+                let rule = Rule { protocol: protocol_of_rule, matches, comment, target: target.clone(), ..Rule::EMPTY };
+                list.push(Claimed { destination, protocol, ports, rules: vec![rule] });
             }
         }
     }
-    rules
+    list
+}
+
+fn single(port: u16) -> PortRange {
+    PortRange::single(port).expect("sinks have a port")
 }
 
 /// Takes chains out and renumbers what refers to the others.

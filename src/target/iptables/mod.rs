@@ -1,5 +1,6 @@
 //! iptables: one rule model for both families, printed as restore text or as a script that installs and removes it.
 
+mod arrange;
 mod behind;
 pub mod dump;
 mod front;
@@ -8,6 +9,7 @@ mod listen;
 mod lower;
 pub mod model;
 mod names;
+mod plant;
 mod proof;
 mod read;
 mod rebuild;

@@ -238,7 +238,7 @@ pub struct Translated {
     /// As the client sent it: `--ctorigdst`.
     pub destination: Option<IpNet>,
     /// As the client sent it: `--ctorigdstport`.
-    pub port: PortRange,
+    pub port: Option<PortRange>,
     /// `--ctorigsrc`
     pub client: Option<Negatable<IpNet>>,
     /// Who answers: `--ctreplsrc`, `--ctreplsrcport`.

@@ -206,9 +206,11 @@ fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<T
         backend = Some(net.host()?);
         list.next();
     }
-    let Some(dump::Match::OriginalPort { not: false, side: Side::Destination, ports: port }) = list.next() else {
-        return None;
-    };
+    let mut port = None;
+    if let Some(dump::Match::OriginalPort { not: false, side: Side::Destination, ports }) = list.peek() {
+        port = Some(range(*ports)?);
+        list.next();
+    }
     let backend = match backend {
         None => None,
         Some(address) => match list.next() {
@@ -216,7 +218,7 @@ fn translated(list: &mut Peekable<slice::Iter<'_, dump::Match<'_>>>) -> Option<T
             Some(_) | None => return None,
         },
     };
-    Some(Translated { protocol, destination, port: range(*port)?, client, backend })
+    Some(Translated { protocol, destination, port, client, backend })
 }
 
 /// A list of whole addresses: who was seen in so many seconds, or is from now on.

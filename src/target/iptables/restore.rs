@@ -396,8 +396,10 @@ impl<'w, W: Write> Out<'w, W> {
             self.text(" --ctreplsrc ");
             self.address(*address);
         }
-        self.text(" --ctorigdstport ");
-        self.ports(*port);
+        if let Some(port) = port {
+            self.text(" --ctorigdstport ");
+            self.ports(*port);
+        }
         if let Some((_, ports)) = backend {
             self.text(" --ctreplsrcport ");
             self.ports(*ports);
