@@ -108,11 +108,13 @@ impl Iterator for Candidates<'_> {
 fn asks_for(rule: &Rule) -> Option<(bool, Vec<IpAddr>)> {
     let mut found = None;
     for statement in &rule.statements {
-        let Statement::Match { left: Expr::Field(field), operator, right } = statement else { break };
-        let is_original = match field {
-            Field::OriginalDestination(_) => true,
-            Field::Destination(_) => false,
-            _ => continue,
+        let Statement::Match { left, operator, right } = statement else { break };
+        let is_original = match left {
+            Expr::Field(Field::OriginalDestination(_)) => true,
+            Expr::Field(Field::Destination(_)) => false,
+            Expr::Field(_) => continue,
+            Expr::Concat(parts) if parts.iter().all(|part| matches!(part, Expr::Field(_))) => continue,
+            _ => break,
         };
         if !matches!(operator, Operator::Equal | Operator::In) || (found.is_some() && !is_original) {
             continue;

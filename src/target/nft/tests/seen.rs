@@ -113,3 +113,15 @@ fn many_nets_and_backends_are_proven_in_as_many_steps() {
     let (few, many) = (cost(20), cost(80));
     assert!(many < 6 * few, "{few} {many}");
 }
+
+/// Services that ask for their backends, because `on` is written.
+#[test]
+fn the_rules_of_many_services_are_looked_up_by_the_address_that_they_ask_for() {
+    let cost = |count: u32| {
+        let one = |nth| format!("balance tcp 203.0.113.{nth}:80 on eth0 masquerade hairpin -> 10.9.1.1, 10.9.1.2:81\n");
+        let config = config(&(1..=count).map(one).collect::<String>());
+        prove_text(&config, &text(&config)).expect("the text is right").cost
+    };
+    let (few, many) = (cost(30), cost(120));
+    assert!(many < 6 * few, "{few} {many}");
+}
