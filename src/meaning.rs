@@ -190,6 +190,10 @@ fn signed(share: &Share) -> num_rational::BigRational {
 /// `local` are the addresses of this machine: what stays here never leaves it, and keeps its source.
 pub fn source(service: &Service, connection: &Connection, action: &Action, local: &[IpNet]) -> Source {
     let backend = match action {
+        // What is where it was is not translated to the kernel, and has no other way back.
+        Action::Dnat(backend, port) if (*backend, *port) == (connection.destination, connection.port) => {
+            return Source::Kept;
+        }
         Action::Dnat(backend, _) => *backend,
         Action::Redirect(_) | Action::Pass | Action::Drop | Action::Reject => return Source::Kept,
     };

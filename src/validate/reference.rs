@@ -209,7 +209,7 @@ impl Reference<'_> {
             facets: asked.facets(),
             cost: 1,
         };
-        let (Some(owner), Action::Dnat(backend, _)) = (owner, action) else { return kept(&asked) };
+        let (Some(owner), Action::Dnat(backend, port)) = (owner, action) else { return kept(&asked) };
         let service = &self.config.services()[owner as usize];
         match &service.options.source_nat {
             SourceNat::Kept => return kept(&asked),
@@ -225,6 +225,11 @@ impl Reference<'_> {
             }
         }
         asked.local(*backend);
+        let itself = number(*backend);
+        asked.stretch(Side::Destination, itself, itself);
+        if packet.destination == *backend {
+            asked.port_in(*port, *port);
+        }
         let source = meaning::source(service, &connection(packet), action, &machine.local);
         Seen { source: Some(source), ..kept(&asked) }
     }
