@@ -49,6 +49,8 @@ mod hashing;
 mod limits;
 #[path = "kernel/listen.rs"]
 mod listen;
+#[path = "kernel/log.rs"]
+mod log;
 #[path = "kernel/model.rs"]
 mod model;
 #[path = "kernel/namespace.rs"]

@@ -213,3 +213,31 @@ fn the_example_that_accepts() {
     }
     lab.clear().expect("the balancer can be emptied");
 }
+
+#[test]
+fn sctp_has_its_options_too() {
+    let Some(lab) = lab!() else { return };
+    let program = "balance sctp vip:80 by round-robin sticky 10m masquerade counter log limit 100/second \
+                   max-connections 100 -> b1:8080, b2:8080\n\
+                   balance sctp vip:81 snat 10.9.0.1, fd09::1 limit 1/hour burst 2 -> b3\n\
+                   balance sctp vip:443 as near masquerade hairpin -> b3\n";
+    for target in lab.targets() {
+        for ipv6 in [false, true] {
+            install(&lab, target, program);
+            let probe = |port| lab.probe(Proto::Sctp, &at(ipv6, port)).expecting_silence();
+            let known = clients(ipv6, 4);
+            for _ in 0..2 {
+                let outcomes = probe(80).sources(known.clone()).send();
+                for (nth, outcome) in outcomes.iter().enumerate() {
+                    assert_eq!(outcome.server(), ["b1:8080", "b2:8080"][nth % 2], "{target}: client {nth}");
+                    assert_eq!(peer(outcome), Host::Balancer.address(ipv6), "{target}");
+                }
+            }
+            let few = probe(81).count(5).send();
+            assert_eq!(passed(&few, |outcome| matches!(outcome, Outcome::TimedOut)), 2, "{target}");
+            let fixed: IpAddr = if ipv6 { "fd09::1" } else { "10.9.0.1" }.parse().expect("an address");
+            assert_eq!(peer(&few[0]), fixed, "{target}");
+            assert_eq!(peer(&probe(443).one()), Host::Client.address(ipv6), "{target}: no neighbour of the backend");
+        }
+    }
+}

@@ -66,6 +66,9 @@ pub fn lines(service: &Service) -> Vec<String> {
 }
 
 fn beside(near: &Near) -> String {
+    if near.clients == [near.backend.into()] {
+        return format!("the backend {} itself", near.backend);
+    }
     let clients: Vec<String> = near.clients.iter().map(|net| show(*net)).collect();
     format!("{} and the backend {}", clients.join(", "), near.backend)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashMapExt};
 use smallvec::smallvec;
 
 use crate::endpoint::PortRange;
@@ -27,6 +28,8 @@ pub struct Picker<'a> {
     chain: Option<ChainId>,
     /// The chains behind it, by suffix. Both families share all of them.
     chains: BTreeMap<String, ChainId>,
+    /// The first place of a backend that is listed more than once: it has one chain, and one counter.
+    places: HashMap<(Family, Backend), u32>,
     store: StickyStore,
     layout: Layout,
     /// The comment of the rule that counts the service's connections.
@@ -35,7 +38,8 @@ pub struct Picker<'a> {
 
 impl<'a> Picker<'a> {
     pub fn new(service: &'a Service, comment: CommentId, store: StickyStore, layout: Layout) -> Picker<'a> {
-        Picker { service, comment, chain: None, chains: BTreeMap::new(), store, layout, counted: None }
+        let (chains, places) = (BTreeMap::new(), HashMap::new());
+        Picker { service, comment, chain: None, chains, places, store, layout, counted: None }
     }
 
     pub fn service(&self) -> &'a Service {
@@ -248,11 +252,12 @@ impl<'a> Picker<'a> {
 
     /// The chain of one backend, with a rule for each protocol (and, for a shifted REDIRECT, each port).
     fn backend_chain(&mut self, nat: &mut NatChains, family: Family, group: &Group, index: u32) -> ChainId {
+        let backend = group.backends[index as usize];
+        let index = *self.places.entry((family, backend)).or_insert(index);
         let chain = self.chain(nat, &format!("/b{}", index + 1));
         if !nat.chains[chain.0 as usize].rules(family).is_empty() {
             return chain;
         }
-        let backend = group.backends[index as usize];
         if self.service.options.counter {
             let label = nat.comments[self.comment.0 as usize].as_str();
             let comment = Some(nat.comment(format!("{label}: to {backend}")));
@@ -362,5 +367,23 @@ fn target(backend: Backend) -> Option<Target> {
         }
         Backend::Local(BackendPort::Fixed(port)) => Some(Target::Redirect(port)),
         Backend::Local(BackendPort::Shifted { .. } | BackendPort::Kept) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::generated::config;
+    use crate::target::Options;
+    use crate::target::iptables::{Families, Hooks, lower, print_restore};
+
+    #[test]
+    fn a_backend_that_is_listed_twice_has_one_counter() {
+        let config =
+            config("balance tcp 80 by round-robin counter -> 10.0.0.1:80, 10.0.0.2:80, 10.0.0.1:80 weight 2\n");
+        let rules = lower(&config, &Options::default()).expect("a correct program");
+        let mut text = Vec::new();
+        print_restore(&rules, Families::Both, Hooks::Include, &mut text).expect("memory takes every write");
+        let text = String::from_utf8(text).expect("UTF-8");
+        assert_eq!(text.matches("to 10.0.0.1:80\"").count(), 1, "{text}");
     }
 }
