@@ -3,6 +3,8 @@
 //! `cargo bench --bench load` (as root) prints a table and writes `benches/results/load.svg`. Each load is into a
 //! namespace of its own; all shapes take turns, and medians are told. `-- SIZE…` measures at other numbers of services.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark writes its results")]
+
 mod common;
 
 use std::path::Path;

@@ -6,6 +6,8 @@
 //!
 //! `-- SIZE…` measures at other numbers of services, `-- quick` up to 1,000.
 
+#![allow(clippy::disallowed_methods, reason = "a benchmark writes its results")]
+
 mod common;
 
 use std::io;

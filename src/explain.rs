@@ -7,7 +7,7 @@ use num_traits::{One, Zero};
 
 use crate::ir::share::{Share, shares};
 use crate::ir::{Algorithm, Backend, Group};
-use crate::target::split::{self, ALWAYS, Draw, Probability, Weights};
+use crate::target::split::{self, ALWAYS, Draw, Probability, Turns, Weights};
 use crate::target::{Layout, cost};
 
 /// Whose rules are explained.
@@ -178,22 +178,40 @@ fn ranges(weights: &Weights, lines: &mut [Line]) {
 /// A round robin: one rule or map element for each slot of a turn.
 fn turns(slots: &[u32], form: Form, lines: &mut [Line]) {
     let count = slots.len() as u64;
-    for (index, line) in lines.iter_mut().enumerate() {
-        let own: Vec<u64> = (0..).zip(slots).filter(|(_, slot)| **slot as usize == index).map(|(nth, _)| nth).collect();
-        if own.is_empty() {
-            continue;
+    let mut numbers: Vec<Vec<String>> = vec![Vec::new(); lines.len()];
+    match form {
+        Form::Nft => (0..).zip(slots).for_each(|(nth, slot): (u64, _)| numbers[*slot as usize].push(nth.to_string())),
+        Form::Iptables(layout) => count_off(&split::turns(slots, cost::turns(layout)), "", &mut numbers),
+    }
+    for (index, (line, numbers)) in lines.iter_mut().zip(&numbers).enumerate() {
+        let own = slots.iter().filter(|slot| **slot as usize == index).count() as u64;
+        if own > 0 {
+            line.real = fraction(own, count);
+            line.number = Some(shortened(numbers));
+            line.why = format!("{own} of {count} slots");
         }
-        line.real = fraction(own.len() as u64, count);
-        let numbers: Vec<String> = own
-            .iter()
-            .map(|&nth| match form {
-                Form::Nft => nth.to_string(),
-                Form::Iptables(_) if nth + 1 == count => "(rest)".to_owned(),
-                Form::Iptables(_) => format!("1/{}", count - nth),
-            })
-            .collect();
-        line.number = Some(shortened(&numbers));
-        line.why = format!("{} of {count} slots", own.len());
+    }
+}
+
+/// The numbers of the rules that lead to each backend, behind those that lead here.
+fn count_off(turns: &Turns, before: &str, numbers: &mut [Vec<String>]) {
+    let count = match turns {
+        Turns::Cascade(slots) => slots.len(),
+        Turns::Parts(parts) => parts.len(),
+    };
+    for nth in 0..count {
+        let own = if nth + 1 == count { String::new() } else { format!("1/{}", count - nth) };
+        let way = match (before, own.as_str()) {
+            ("", own) => own.to_owned(),
+            (before, "") => before.to_owned(),
+            (before, own) => format!("{before}·{own}"),
+        };
+        match turns {
+            Turns::Parts(parts) => count_off(&parts[nth], &way, numbers),
+            Turns::Cascade(slots) => {
+                numbers[slots[nth] as usize].push(if way.is_empty() { "(rest)".to_owned() } else { way });
+            }
+        }
     }
 }
 

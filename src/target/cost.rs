@@ -25,6 +25,10 @@ pub const CASCADE: usize = 6;
 /// Parts at a node of a random pick.
 pub const WAYS: usize = 4;
 
+/// Slots of a round robin up to which it is one cascade of counters. A cascade of n slots costs n/2 rules, parts by a
+/// factor f of n (f + 1)/2 and what is left to do among n/f.
+pub const TURNS: usize = 12;
+
 /// Ways at a node that looks for a destination.
 pub const FAN_OUT: usize = 8;
 
@@ -47,6 +51,15 @@ pub fn looks_up(layout: Layout, rules: usize) -> bool {
 pub fn cascade(layout: Layout) -> usize {
     match layout {
         Layout::Auto => CASCADE,
+        Layout::Linear => usize::MAX,
+        Layout::Tree => 2,
+    }
+}
+
+/// The most slots of one cascade of counters, if their number has factors.
+pub fn turns(layout: Layout) -> usize {
+    match layout {
+        Layout::Auto => TURNS,
         Layout::Linear => usize::MAX,
         Layout::Tree => 2,
     }

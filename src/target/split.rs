@@ -245,6 +245,30 @@ pub fn slots(weights: &Weights) -> Vec<u32> {
         .collect()
 }
 
+/// How turns are counted: in one cascade of counters, or part by part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turns {
+    /// Slots in their order.
+    Cascade(Vec<u32>),
+    /// The first connection goes to the first part, the next to the second, and so on from the start.
+    Parts(Vec<Turns>),
+}
+
+/// Cuts slots into parts by the factors of their number, until none has more than `most` or their number is prime.
+pub fn turns(slots: &[u32], most: usize) -> Turns {
+    let count = slots.len();
+    let alike = slots.iter().all(|slot| *slot == slots[0]);
+    let factor = (2..).take_while(|factor| factor * factor <= count).find(|factor| count.is_multiple_of(*factor));
+    match factor {
+        Some(ways) if count > most && !alike => {
+            let part = |first: usize| slots[first..].iter().copied().step_by(ways).collect::<Vec<u32>>();
+            Turns::Parts((0..ways).map(|first| turns(&part(first), most)).collect())
+        }
+        Some(_) | None if alike => Turns::Cascade(slots[..1].to_vec()),
+        Some(_) | None => Turns::Cascade(slots.to_vec()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,6 +316,34 @@ mod tests {
         assert_eq!(slots(&flat(&[1, 1, 1])), [0, 1, 2]);
         assert_eq!(slots(&flat(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(slots(&flat(&[0, 50, 50])), [1, 2]);
+    }
+
+    #[test]
+    fn turns_in_parts_keep_their_order() {
+        fn next(turns: &Turns, state: &mut Vec<(usize, usize)>, at: usize) -> u32 {
+            // The state of a node: how often it was asked, by its place in a list of all.
+            let asked = match state.iter_mut().find(|(place, _)| *place == at) {
+                Some((_, asked)) => {
+                    *asked += 1;
+                    *asked - 1
+                }
+                None => {
+                    state.push((at, 1));
+                    0
+                }
+            };
+            match turns {
+                Turns::Cascade(slots) => slots[asked % slots.len()],
+                Turns::Parts(parts) => next(&parts[asked % parts.len()], state, at * 64 + 1 + asked % parts.len()),
+            }
+        }
+        for weights in [vec![3, 2, 1], vec![5, 4, 3], vec![9, 7, 8, 6, 15], vec![1; 12], vec![8, 8, 7]] {
+            let slots = slots(&flat(&weights));
+            let turns = turns(&slots, 2);
+            let mut state = Vec::new();
+            let done: Vec<u32> = (0..3 * slots.len()).map(|_| next(&turns, &mut state, 0)).collect();
+            assert_eq!(done, slots.repeat(3), "{weights:?}");
+        }
     }
 
     #[test]

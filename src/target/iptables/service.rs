@@ -9,7 +9,7 @@ use crate::endpoint::PortRange;
 use crate::ir::hash::SourceHash;
 use crate::ir::{Algorithm, Backend, BackendPort, Family, Group, Service};
 use crate::statement::balance::Protocol;
-use crate::target::split::{self, Draw, Probability, Vanishes, Weights};
+use crate::target::split::{self, Draw, Probability, Turns, Vanishes, Weights};
 use crate::target::{Layout, StickyStore, cost, vanishes};
 
 use super::front::Front;
@@ -119,13 +119,8 @@ impl<'a> Picker<'a> {
         match self.service.algorithm {
             Algorithm::Random => self.random(nat, family, chain, group, weights),
             Algorithm::RoundRobin => {
-                let slots = split::slots(&weights);
-                let count = slots.len() as u32;
-                for (slot, &index) in (0u32..).zip(&slots) {
-                    let every = count - slot;
-                    let matches = if every > 1 { smallvec![Match::Nth { every }] } else { Matches::new() };
-                    self.one(nat, family, chain, group, index, matches);
-                }
+                let turns = split::turns(&split::slots(&weights), cost::turns(self.layout));
+                self.turns(nat, family, chain, group, &turns, "/t");
             }
             Algorithm::SourceHash(hash) => match family {
                 Family::V4 => match levels(hash, &group.buckets) {
@@ -158,6 +153,54 @@ impl<'a> Picker<'a> {
 
     fn vanishes(&self, nat: &mut NatChains, group: &Group, index: u32) {
         nat.errors.push(vanishes(self.service, group.backends[index as usize], "iptables"));
+    }
+
+    /// A counter for each rule: it takes the first of every so many connections that the rules before it left. Of many
+    /// slots, the first rules lead to chains for a part of them each, and the last part stands behind these rules.
+    fn turns(
+        &mut self,
+        nat: &mut NatChains,
+        family: Family,
+        chain: ChainId,
+        group: &Group,
+        turns: &Turns,
+        suffix: &str,
+    ) {
+        let counter = |every: usize| match every {
+            1 => Matches::new(),
+            _ => Matches::from_buf([Match::Nth { every: every as u32 }]),
+        };
+        let parts = match turns {
+            Turns::Cascade(slots) => {
+                for (nth, &index) in slots.iter().enumerate() {
+                    self.one(nat, family, chain, group, index, counter(slots.len() - nth));
+                }
+                return;
+            }
+            Turns::Parts(parts) => parts,
+        };
+        let mut below = Vec::with_capacity(parts.len());
+        for (nth, part) in parts.iter().enumerate() {
+            let matches = counter(parts.len() - nth);
+            match part {
+                _ if nth + 1 == parts.len() => {
+                    self.turns(nat, family, chain, group, part, &format!("{suffix}{nth}."));
+                }
+                Turns::Cascade(slots) if slots.len() == 1 => {
+                    self.one(nat, family, chain, group, slots[0], matches);
+                }
+                Turns::Cascade(_) | Turns::Parts(_) => {
+                    let suffix = format!("{suffix}{nth}.");
+                    let chain_below = self.chain(nat, suffix.trim_end_matches('.'));
+                    let target = Target::Goto(chain_below);
+                    nat.push(chain, family, Rule { matches, comment: Some(self.comment), target, ..Rule::EMPTY });
+                    below.push((chain_below, part, suffix));
+                }
+            }
+        }
+        for (chain, part, suffix) in below {
+            self.turns(nat, family, chain, group, part, &suffix);
+        }
     }
 
     /// A cascade: each rule takes its share of what the rules before it left, the last one takes the rest. Of many
