@@ -12,7 +12,7 @@ use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
-use crate::target::{Instance, Options, StickyStore, nft};
+use crate::target::{Instance, Layout, Options, StickyStore, nft};
 use crate::validate::Flaw;
 
 use super::input::{Declarations, Input};
@@ -40,7 +40,7 @@ pub struct Compile {
     /// Whether restore text holds the jumps from the built-in chains [default: include]
     #[arg(long, value_enum)]
     hooks: Option<HooksArg>,
-    /// The shape of iptables chains [default: auto]
+    /// The shape of the output: for a few services, or for thousands [default: auto]
     #[arg(long, value_enum)]
     layout: Option<Layout>,
     /// Give the chains or the table a name of their own, to keep a second program on one machine apart
@@ -86,14 +86,6 @@ enum FamilyArg {
 enum HooksArg {
     Include,
     Skip,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Layout {
-    /// By size; in this version always linear
-    Auto,
-    /// One rule after the other, in source order
-    Linear,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -146,7 +138,6 @@ impl Compile {
             ("--format", self.format.is_some()),
             ("--family", self.family.is_some()),
             ("--hooks", self.hooks.is_some()),
-            ("--layout", self.layout.is_some()),
             ("--sticky-store", self.sticky_store.is_some()),
         ];
         if let Some((option, _)) = only_iptables.into_iter().find(|(_, given)| *given && !iptables) {
@@ -167,7 +158,8 @@ impl Compile {
             Some(Store::Ipset) => StickyStore::Ipset,
             Some(Store::Recent) | None => StickyStore::Recent,
         };
-        let options = Options { instance: self.instance.clone(), sticky_store };
+        let options =
+            Options { instance: self.instance.clone(), sticky_store, layout: self.layout.unwrap_or_default() };
         let rules = match self.target {
             Target::Iptables => {
                 let rules = iptables::lower(&config, &options)?;

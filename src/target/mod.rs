@@ -4,6 +4,8 @@ pub mod iptables;
 pub mod nft;
 pub mod split;
 
+use clap::ValueEnum;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Service;
 
@@ -14,6 +16,19 @@ pub struct Options {
     pub instance: Option<Instance>,
     /// Where the iptables target keeps the clients of `sticky` services.
     pub sticky_store: StickyStore,
+    pub layout: Layout,
+}
+
+/// The shape of the output: what is as well said in one way or the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// By size
+    #[default]
+    Auto,
+    /// The shape for a few services: one rule after the other
+    Linear,
+    /// The shape for thousands of services
+    Tree,
 }
 
 /// What remembers clients on the iptables target.
