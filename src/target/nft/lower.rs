@@ -18,7 +18,9 @@ use super::model::short;
 use super::model::{self, Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap};
 use super::names::{Names, fixed};
 use super::piece::{self, addresses, goto, not_broadcast, one, plain};
-use super::{Format, linear, narrow, service, source_nat};
+use super::shared::{Shared, shared};
+use super::unfold::Unfold;
+use super::{Format, linear, narrow, service, shape, source_nat};
 
 /// Lowers a program for one of nft's two languages. All errors are returned, or none and the ruleset.
 pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Ruleset, Vec<Diagnostic>> {
@@ -28,14 +30,22 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     }
     let names = Names::of(config);
     let source_nat = source_nat::chains(config, &names)?;
-    let mut lowering = Lowering::new(config, names);
+    let large = shape::is_large(config, options.layout);
+    let tables = |hook| PerFamily { v4: table(config, Family::V4, hook), v6: table(config, Family::V6, hook) };
+    let tables = Hook::ALL.map(|hook| (hook, tables(hook)));
+    let shared = match large {
+        true => shared(config, &names, &tables),
+        false => Shared::default(),
+    };
+    let mut lowering = Lowering::new(config, names, shared);
     let mut base = Vec::new();
     let mut dispatch = Vec::new();
-    let mut first: PerFamily<Option<(Table, Name)>> = PerFamily::default();
-    for hook in Hook::ALL {
+    let mut first: PerFamily<Option<(&Table, Name)>> = PerFamily::default();
+    for (hook, tables) in &tables {
+        let hook = *hook;
         let mut rules = Vec::new();
         for family in Family::ALL {
-            let table = table(config, family, hook);
+            let table = tables.get(family);
             if table.is_empty() {
                 continue;
             }
@@ -43,7 +53,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
             let name = match first.get(family) {
                 Some((earlier, name)) if *earlier == table => name.clone(),
                 Some(_) | None => {
-                    let chain = lowering.dispatch(family, hook, &table);
+                    let chain = lowering.dispatch(family, hook, table);
                     let name = chain.name.clone();
                     dispatch.push(chain);
                     *first.get_mut(family) = Some((table, name.clone()));
@@ -63,22 +73,31 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     }
     let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
     let made = lowering.services(format)?;
-    let Lowering { names, mut maps, cells, refuse, .. } = lowering;
+    let Lowering { names, mut maps, cells, refuse, shared, .. } = lowering;
     maps.extend(source_nat.maps);
     base.extend(source_nat.base);
     let mut chains = base;
-    chains.reserve_exact(dispatch.len() + cells.len() + made.chains.len() + source_nat.chains.len() + 1);
+    let more = dispatch.len() + cells.len() + shared.picks.len() + shared.servers.len() + made.chains.len();
+    chains.reserve_exact(more + source_nat.chains.len() + 1);
     chains.extend(dispatch);
     chains.extend(cells);
+    chains.extend(shared.servers);
     chains.extend(made.chains);
     chains.extend(source_nat.chains);
+    let mut unfold = Unfold::default();
+    if large {
+        chains = unfold.chains(chains);
+    }
+    chains.extend(shared.picks);
     let translates = service::translates(&chains);
     if Family::ALL.iter().any(|family| *dispatched.get(*family) && !translates.get(*family)) {
         chains[0].rules.insert(0, track());
     }
     chains.extend((refuse || made.refuses).then(|| service::refuse(names.refuse.clone())));
     let table = names.table(options.instance.as_ref());
-    Ok(Ruleset { table, counters: made.counters, memories: made.memories, maps, chains })
+    let (counters, memories) = (made.counters, made.memories);
+    let Unfold { sets, ports, .. } = unfold;
+    Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
 }
 
 /// What is known and made while a program is lowered.
@@ -91,10 +110,11 @@ pub struct Lowering<'a> {
     /// The chains that something goes to, by service.
     used: PerFamily<Vec<bool>>,
     refuse: bool,
+    shared: Shared,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config, names: Names) -> Lowering<'a> {
+    fn new(config: &'a Config, names: Names, shared: Shared) -> Lowering<'a> {
         let unused = vec![false; config.services().len()];
         Lowering {
             config,
@@ -104,6 +124,7 @@ impl<'a> Lowering<'a> {
             cell_names: PerFamily::default(),
             used: PerFamily { v4: unused.clone(), v6: unused },
             refuse: false,
+            shared,
         }
     }
 
@@ -115,6 +136,7 @@ impl<'a> Lowering<'a> {
                 self.refuse = true;
                 Verdict::Goto(self.names.refuse.clone())
             }
+            None if let Some(entrance) = self.shared.entrance(service, family) => Verdict::Goto(entrance.clone()),
             None => {
                 self.used.get_mut(family)[service as usize] = true;
                 Verdict::Goto(self.names.service(service, family).clone())

@@ -22,7 +22,10 @@ pub struct Ruleset {
     pub table: Name,
     pub counters: Vec<Name>,
     pub memories: Vec<Memory>,
+    pub sets: Vec<ValueSet>,
+    pub ports: Vec<PortMap>,
     pub maps: Vec<VerdictMap>,
+    pub servers: Vec<ServerMap>,
     /// Base chains first, then those that they lead to.
     pub chains: Vec<Chain>,
 }
@@ -45,6 +48,52 @@ pub struct Element {
     /// One value for each field of the map's key.
     pub key: Vec<Value>,
     pub verdict: Verdict,
+    pub comment: Option<Comment>,
+}
+
+/// A named set of values that several rules ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueSet {
+    pub name: Name,
+    /// What the values are of.
+    pub key: Vec<Field>,
+    /// Whether values may be ranges. They must not overlap.
+    pub interval: bool,
+    /// At least one; each with a value for each field.
+    pub elements: Vec<Vec<Value>>,
+}
+
+/// A named map from ports to ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMap {
+    pub name: Name,
+    /// Old and new ports, ascending by the old one; at least one.
+    pub ports: Vec<(u16, u16)>,
+}
+
+/// A named map from `DESTINATION . PROTOCOL . PORT` of many services to the server that each has at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerMap {
+    pub name: Name,
+    pub family: Family,
+    /// At least one; what they are for differs.
+    pub elements: Vec<Server>,
+}
+
+impl ServerMap {
+    /// The fields of a key.
+    pub fn key(family: Family) -> [Field; 3] {
+        [Field::Destination(family), Field::Protocol, Field::AnyPort]
+    }
+}
+
+/// One listener of a service, and where its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub address: IpAddr,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub to: (IpAddr, u16),
     pub comment: Option<Comment>,
 }
 
@@ -154,7 +203,7 @@ pub enum Field {
 }
 
 /// One value, or a range of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     Family(Family),
     Address(IpAddr),
@@ -213,10 +262,16 @@ pub enum Statement {
         key: Vec<Field>,
         values: Vec<Vec<Value>>,
     },
-    /// `ip saddr @SET`: goes on for clients that are remembered.
-    Known {
-        family: Family,
+    /// `KEY @SET`: goes on for what is in a set, or (`negated`) for what is not. The set may be one that rules fill.
+    Member {
+        key: Vec<Field>,
+        negated: bool,
         set: Name,
+    },
+    /// `PICK NUMBERS`: goes on where the number drawn is one of these.
+    Drawn {
+        pick: Pick,
+        numbers: Numbers,
     },
     /// `update @SET { ip saddr … }`: remembers the client. Does not match where the memory is full.
     Remember {
@@ -298,6 +353,8 @@ pub enum Destination {
     /// Addresses alone: the port is kept.
     Addresses(Choice<IpAddr>),
     Endpoints(Choice<(IpAddr, u16)>),
+    /// What a [`ServerMap`] has for the packet's destination, protocol and port. Another packet does not match.
+    Listed(Name),
     /// What a map remembers of the client: `ip saddr map @MAP`. The port stands behind it where all have the same.
     Remembered {
         family: Family,
@@ -315,6 +372,11 @@ pub enum NewPort {
     Mapped {
         field: Field,
         ports: Vec<(u16, u16)>,
+    },
+    /// As `Mapped`, by a [`PortMap`].
+    Listed {
+        field: Field,
+        map: Name,
     },
 }
 

@@ -1,0 +1,45 @@
+//! Sets and maps that the ruleset itself fills, beside those from keys to verdicts.
+
+use super::{comment, fields, name, pair, value};
+use crate::ir::Family;
+use crate::target::nft::dump::{self, Data, Elements, Operand};
+use crate::target::nft::model::{PortMap, Server, ServerMap, Value, ValueSet};
+
+/// The types alone do not tell a source from a destination: the rules that ask say it.
+pub fn values(table: &dump::Table, set: &dump::Set) -> Option<ValueSet> {
+    let rules = table.chains().iter().flat_map(|chain| &chain.rules);
+    let asks = |statement: &dump::Statement| match statement {
+        dump::Statement::Match { left, right: Operand::Elements(Elements::Named(name)), .. } if **name == *set.name => {
+            fields(left)
+        }
+        _ => None,
+    };
+    let key = rules.flat_map(|rule| &rule.statements).find_map(asks)?;
+    let element = |one: &dump::Element| {
+        one.key.iter().zip(&set.key).map(|(one, kind)| value(one, *kind)).collect::<Option<Vec<_>>>()
+    };
+    let elements: Vec<Vec<Value>> = set.elements.iter().map(element).collect::<Option<_>>()?;
+    let interval = elements.iter().flatten().any(Value::is_range);
+    Some(ValueSet { name: name(&set.name)?, key, interval, elements })
+}
+
+pub fn ports(set: &dump::Set) -> Option<PortMap> {
+    Some(PortMap { name: name(&set.name)?, ports: set.elements.iter().map(pair).collect::<Option<_>>()? })
+}
+
+pub fn servers(set: &dump::Set) -> Option<ServerMap> {
+    let server = |one: &dump::Element| {
+        let Data::Values(to) = &one.data else { return None };
+        let (&[dump::Value::Address(address), ref protocol, dump::Value::Number(port)], to) = (&one.key[..], &to[..])
+        else {
+            return None;
+        };
+        let &[dump::Value::Address(to), dump::Value::Number(new)] = to else { return None };
+        let Value::Protocol(protocol) = value(protocol, set.key[1])? else { return None };
+        let (port, new) = (port.try_into().ok()?, new.try_into().ok()?);
+        Some(Server { address, protocol, port, to: (to, new), comment: comment(one.comment.as_deref())? })
+    };
+    let elements: Vec<Server> = set.elements.iter().map(server).collect::<Option<_>>()?;
+    let family = Family::of(elements.first()?.address);
+    Some(ServerMap { name: name(&set.name)?, family, elements })
+}
