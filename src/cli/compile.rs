@@ -49,6 +49,9 @@ pub struct Compile {
     /// Where iptables keeps the clients of `sticky` services [default: recent]
     #[arg(long, value_enum)]
     sticky_store: Option<Store>,
+    /// The oldest nft that has to load the output: an error where it cannot
+    #[arg(long, value_name = "VERSION")]
+    nft_min: Option<nft::Version>,
     /// Write to a file, whole or not at all
     #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl Compile {
         };
         report(global, Stream::Err, &program.sources, &findings)?;
         let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
+        self.check_version(&rules)?;
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         let proven = if self.no_validate { None } else { rules.prove(global, &config)? };
         if let Some(warning) = self.nothing_comes_out(used) {
@@ -143,10 +147,25 @@ impl Compile {
         if let Some((option, _)) = only_iptables.into_iter().find(|(_, given)| *given && !iptables) {
             return Err(Failure::new(format!("{option} belongs to --target iptables")));
         }
+        if iptables && self.nft_min.is_some() {
+            return Err(Failure::new("--nft-min belongs to --target nft and nft-json"));
+        }
         if self.format == Some(Format::Script) && self.hooks.is_some() {
             return Err(Failure::new("--hooks belongs to --format restore: the script sets each jump once"));
         }
         Ok(())
+    }
+
+    /// `--nft-min`
+    fn check_version(&self, rules: &Rules) -> Result<(), Failure> {
+        let (Rules::Nft(ruleset) | Rules::NftJson(ruleset), Some(oldest)) = (rules, self.nft_min) else {
+            return Ok(());
+        };
+        let (needed, what) = ruleset.needs();
+        match oldest < needed {
+            true => Err(Failure::new(format!("--nft-min {oldest}: the output needs nft {needed} for {what}"))),
+            false => Ok(()),
+        }
     }
 
     /// The rules of the target and what they were made of, or every error.

@@ -7,6 +7,7 @@
 
 mod cells;
 pub mod owners;
+mod segments;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::ir::{Body, Config, Destination, Family, Service};
 use crate::statement::balance::Protocol;
 
 pub use cells::{AddressRange, Cell, Entry, Place, Test};
+pub use segments::{Segment, segments};
 pub use table::{Table, table};
 
 /// Where a connection is seen.

@@ -88,13 +88,23 @@ pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
     lab.clear().expect("the balancer can be emptied");
     let rules: Vec<Rules> =
         lab.targets().map(|target| target.compile(program, &[]).expect("a correct program")).collect();
+    check_bytecode(lab, &rules);
+    // nft has a shape of its own for large programs.
+    let large = lab.targets().filter(|target| !target.is_iptables());
+    let large: Vec<Rules> =
+        large.map(|target| target.compile(program, &["--layout", "tree"]).expect("a correct program")).collect();
+    check_bytecode(lab, &large);
+    rules.into_iter().chain(large.into_iter().filter(|rules| rules.target == Target::Nft)).collect()
+}
+
+/// Text and JSON are the same to the kernel.
+fn check_bytecode(lab: &Lab, rules: &[Rules]) {
     let of = |target| rules.iter().find(|rules| rules.target == target);
     if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson))
         && !text.text.contains("-sticky {")
     {
         lab.check_same_bytecode(text, json).expect("one model, two spellings");
     }
-    rules
 }
 
 /// The flows alone, with the rules that are loaded; says what is not as written.

@@ -120,6 +120,9 @@ fn declaration(table: &Name, map: &VerdictMap) -> Json {
     let mut object = json!({
         "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": "verdict",
     });
+    if let [only] = key[..] {
+        object["type"] = json!(only);
+    }
     if map.interval {
         object["flags"] = json!(["interval"]);
     }
@@ -152,7 +155,7 @@ fn elements<W: io::Write>(list: &mut Commands<'_, W>, table: &Name, map: &Verdic
 }
 
 fn key(element: &Element) -> Expression<'_> {
-    let key = concatenated(&element.key);
+    let key = single_or_concatenated(&element.key);
     match &element.comment {
         Some(comment) => named(NamedExpression::Elem(Elem {
             val: Box::new(key),
@@ -313,10 +316,7 @@ fn statement(statement: &Statement) -> Part<'_> {
             op: Operator::EQ,
         }),
         Statement::Member { key, negated, set } => stmt::Statement::Match(stmt::Match {
-            left: match key[..] {
-                [only] => field(only),
-                _ => fields(key),
-            },
+            left: fields(key),
             right: text(format!("@{set}")),
             op: if *negated { Operator::NEQ } else { Operator::EQ },
         }),
@@ -466,6 +466,9 @@ fn connection(key: &'static str, dir: Option<CTDir>) -> NamedExpression<'static>
 }
 
 fn fields(key: &[Field]) -> Expression<'static> {
+    if let [only] = key {
+        return field(*only);
+    }
     named(NamedExpression::Concat(key.iter().map(|one| field(*one)).collect()))
 }
 

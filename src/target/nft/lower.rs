@@ -8,7 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::Diagnostic;
-use crate::dispatch::{AddressRange, Cell, Entry, Hook, Place, Table, Test, loopback, multicast, table};
+use crate::dispatch::{
+    AddressRange, Cell, Entry, Hook, Place, Segment, Table, Test, loopback, multicast, segments, table,
+};
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Family, Interface, PerFamily};
 use crate::statement::balance::Protocol;
@@ -18,6 +20,7 @@ use super::model::short;
 use super::model::{self, Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap};
 use super::names::{Names, fixed};
 use super::piece::{self, addresses, goto, not_broadcast, one, plain};
+use super::shape::{MAX_CELLS_IN_A_ROW, MAX_INTERVALS};
 use super::shared::{Shared, shared};
 use super::unfold::Unfold;
 use super::{Format, linear, narrow, service, shape, source_nat};
@@ -37,7 +40,9 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
         true => shared(config, &names, &tables),
         false => Shared::default(),
     };
-    let mut lowering = Lowering::new(config, names, shared);
+    let intervals: usize = tables.iter().map(|(_, tables)| intervals(&tables.v4) + intervals(&tables.v6)).sum();
+    let narrow = large || intervals > MAX_INTERVALS;
+    let mut lowering = Lowering::new(config, names, shared, narrow);
     let mut base = Vec::new();
     let mut dispatch = Vec::new();
     let mut first: PerFamily<Option<(&Table, Name)>> = PerFamily::default();
@@ -111,10 +116,12 @@ pub struct Lowering<'a> {
     used: PerFamily<Vec<bool>>,
     refuse: bool,
     shared: Shared,
+    /// Whether maps from ranges ask for one field only.
+    narrow: bool,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config, names: Names, shared: Shared) -> Lowering<'a> {
+    fn new(config: &'a Config, names: Names, shared: Shared, narrow: bool) -> Lowering<'a> {
         let unused = vec![false; config.services().len()];
         Lowering {
             config,
@@ -125,6 +132,7 @@ impl<'a> Lowering<'a> {
             used: PerFamily { v4: unused.clone(), v6: unused },
             refuse: false,
             shared,
+            narrow,
         }
     }
 
@@ -191,7 +199,21 @@ impl<'a> Lowering<'a> {
     fn dispatch(&mut self, family: Family, hook: Hook, table: &Table) -> Chain {
         let mut stages = Stages { family, hook, rules: Vec::new() };
         self.addresses(&mut stages, "exact", &table.exact);
-        self.addresses(&mut stages, "ranges", &table.ranges);
+        let segments = if self.narrow { segments(&table.ranges) } else { None };
+        let mut before = None;
+        match segments {
+            None => self.addresses(&mut stages, "ranges", &table.ranges),
+            Some(list) => {
+                let broad = [&table.loopback, &table.local, &table.any];
+                let more = !table.linear.is_empty() || broad.iter().any(|cells| !cells.is_empty());
+                let behind = more.then(|| stages.name("broad"));
+                self.segments(&mut stages, &table.ranges, &list, behind.as_ref());
+                if let Some(behind) = behind.filter(|_| !list.is_empty()) {
+                    stages.rules.push(plain([goto(behind.clone())]));
+                    before = Some((std::mem::take(&mut stages.rules), behind));
+                }
+            }
+        }
         for listener in &table.linear {
             let rule = linear::rule(self, family, hook, listener);
             stages.rules.push(rule);
@@ -206,7 +228,85 @@ impl<'a> Lowering<'a> {
             stages.rules.push(plain([broadcast, Statement::Verdict(Verdict::Return)]));
         }
         self.broad(&mut stages, "any", &table.any, &[]);
-        Chain { name: stages.name("dispatch"), hook: None, rules: stages.rules }
+        let name = stages.name("dispatch");
+        let rules = match before {
+            None => stages.rules,
+            Some((first, behind)) => {
+                self.cells.push(Chain { name: behind, hook: None, rules: stages.rules });
+                first
+            }
+        };
+        Chain { name, hook: None, rules }
+    }
+
+    /// Maps of addresses alone, those of single ones first, and a chain for each list of protocols and ports that is asked
+    /// behind them. What none of these takes goes on to what is behind.
+    fn segments(&mut self, stages: &mut Stages, cells: &[Cell], list: &[Segment], behind: Option<&Name>) {
+        let family = stages.family;
+        let mut chains: HashMap<Vec<(Protocol, PortRange, &[Entry])>, Name> = HashMap::new();
+        let (mut hosts, mut nets) = (Vec::new(), Vec::new());
+        for segment in list {
+            let own = segment.cells.iter().map(|&index| {
+                let Cell { protocol, ports, entries, .. } = &cells[index];
+                (*protocol, *ports, entries.as_slice())
+            });
+            let own: Vec<_> = own.collect();
+            let name = match chains.get(&own) {
+                Some(name) => name.clone(),
+                None => {
+                    let name = self.segment(stages, chains.len() + 1, &own, behind);
+                    chains.insert(own, name.clone());
+                    name
+                }
+            };
+            let map = if segment.at.is_single() { &mut hosts } else { &mut nets };
+            map.push(Element { key: vec![addresses(segment.at)], verdict: Verdict::Goto(name), comment: None });
+        }
+        let key = vec![Field::Destination(family)];
+        self.lookup(stages, "hosts", key.clone(), hosts, &[]);
+        self.lookup(stages, "nets", key, nets, &[]);
+    }
+
+    /// The chain that asks for protocols and ports, which are disjoint.
+    fn segment(
+        &mut self,
+        stages: &Stages,
+        number: usize,
+        cells: &[(Protocol, PortRange, &[Entry])],
+        behind: Option<&Name>,
+    ) -> Name {
+        let family = stages.family;
+        let name = stages.name(&format!("net-{number}"));
+        let mut rules = Vec::new();
+        for protocol in Protocol::ALL {
+            let own = cells.iter().filter(|(other, ..)| *other == protocol);
+            let own: Vec<(PortRange, Verdict, Option<Comment>)> = own
+                .map(|(_, ports, entries)| {
+                    let (verdict, comment) = self.cell(family, entries);
+                    (*ports, verdict, comment)
+                })
+                .collect();
+            let field = Field::Port(protocol);
+            if own.len() <= MAX_CELLS_IN_A_ROW {
+                rules.extend(own.into_iter().map(|(ports, verdict, comment)| Rule {
+                    statements: vec![one(field, Value::Ports(ports)), Statement::Verdict(verdict)],
+                    comment,
+                }));
+                continue;
+            }
+            let elements: Vec<Element> = own
+                .into_iter()
+                .map(|(ports, verdict, comment)| Element { key: vec![Value::Ports(ports)], verdict, comment })
+                .collect();
+            let interval = elements.iter().any(|element| element.key.iter().any(Value::is_range));
+            let map = stages.name(&format!("net-{number}-{}", protocol.name()));
+            let key = vec![field];
+            self.maps.push(VerdictMap { name: map.clone(), key: key.clone(), interval, elements });
+            rules.push(plain([Statement::Lookup { key, map }]));
+        }
+        rules.extend(behind.map(|behind| plain([goto(behind.clone())])));
+        self.cells.push(Chain { name: name.clone(), hook: None, rules });
+        name
     }
 
     /// One map of cells with addresses.
@@ -242,7 +342,23 @@ impl<'a> Lowering<'a> {
             if suffix.ends_with("on") {
                 key.insert(0, Field::Interface);
             }
+            if self.narrow && suffix.starts_with("-ranges") {
+                match suffix.ends_with("on") {
+                    true => stages.rules.extend(elements.into_iter().map(|element| in_rule(&key, element, guard))),
+                    false => self.port_ranges(stages, &format!("{stem}{suffix}"), elements, guard),
+                }
+                continue;
+            }
             self.lookup(stages, &format!("{stem}{suffix}"), key, elements, guard);
+        }
+    }
+
+    /// Elements of protocols and ranges of ports as a map of ports for each protocol.
+    fn port_ranges(&mut self, stages: &mut Stages, stem: &str, elements: Vec<Element>, guard: &[Statement]) {
+        for protocol in Protocol::ALL {
+            let own = elements.iter().filter(|element| element.key[0] == Value::Protocol(protocol));
+            let own = own.map(|element| Element { key: element.key[1..].to_vec(), ..element.clone() }).collect();
+            self.lookup(stages, &format!("{stem}-{}", protocol.name()), vec![Field::Port(protocol)], own, guard);
         }
     }
 
@@ -309,6 +425,29 @@ impl Stages {
         };
         fixed(&format!("{stem}-{hook}{}", short(self.family)))
     }
+}
+
+/// An element of a map as a rule. Its port is asked as that of its protocol.
+fn in_rule(key: &[Field], element: Element, guard: &[Statement]) -> Rule {
+    let Element { key: values, verdict, comment } = element;
+    let protocol = values.iter().find_map(|value| match value {
+        Value::Protocol(protocol) => Some(*protocol),
+        _ => None,
+    });
+    let mut statements = guard.to_vec();
+    statements.extend(key.iter().zip(values).filter_map(|(field, value)| match (field, protocol) {
+        (Field::Protocol, _) => None,
+        (Field::AnyPort, Some(protocol)) => Some(one(Field::Port(protocol), value)),
+        (field, _) => Some(one(*field, value)),
+    }));
+    statements.push(Statement::Verdict(verdict));
+    Rule { statements, comment }
+}
+
+/// Elements of maps from ranges of several fields that a table would need.
+fn intervals(table: &Table) -> usize {
+    let broad = [&table.loopback, &table.local, &table.any].into_iter().flatten();
+    table.ranges.len() + broad.filter(|cell| !cell.ports.is_single()).count()
 }
 
 /// Keeps loopback addresses from the stages for local and any address, and multicast from the latter.

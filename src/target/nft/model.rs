@@ -30,11 +30,11 @@ pub struct Ruleset {
     pub chains: Vec<Chain>,
 }
 
-/// A named map from concatenated keys to verdicts.
+/// A named map from keys to verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictMap {
     pub name: Name,
-    /// What the key is made of, at least two fields.
+    /// What the key is made of, at least one field.
     pub key: Vec<Field>,
     /// Whether elements may be ranges. Ranges of one map must not overlap: the kernel refuses them.
     pub interval: bool,

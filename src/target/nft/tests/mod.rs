@@ -172,7 +172,7 @@ fn check_form(ruleset: &Ruleset) {
         Verdict::Drop | Verdict::Return => {}
     };
     for map in &ruleset.maps {
-        assert!(map.key.len() >= 2 && !map.elements.is_empty());
+        assert!(!map.key.is_empty() && !map.elements.is_empty());
         let keys: HashSet<String> = map.elements.iter().map(|element| format!("{:?}", element.key)).collect();
         assert_eq!(keys.len(), map.elements.len(), "keys of {} repeat", map.name);
         for (place, element) in map.elements.iter().enumerate() {
