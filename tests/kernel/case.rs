@@ -97,11 +97,11 @@ pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
     rules.into_iter().chain(large.into_iter().filter(|rules| rules.target == Target::Nft)).collect()
 }
 
-/// Text and JSON are the same to the kernel.
-fn check_bytecode(lab: &Lab, rules: &[Rules]) {
+/// Text and JSON are the same to the kernel, but for what nft 1.0.6 cannot say in JSON: maps to addresses with ports.
+pub fn check_bytecode(lab: &Lab, rules: &[Rules]) {
     let of = |target| rules.iter().find(|rules| rules.target == target);
     if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson))
-        && !text.text.contains("-sticky {")
+        && !["-sticky {", "map at-"].iter().any(|map| text.text.contains(map))
     {
         lab.check_same_bytecode(text, json).expect("one model, two spellings");
     }

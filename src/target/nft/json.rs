@@ -23,8 +23,8 @@ use serde_json::{Value as Json, json};
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, PortMap, Reject, Rule,
-    Ruleset, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Destination, Element, Field, Held, Hook, Name, NewPort, Numbers, Pick, PortMap, Reject,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
 };
 use super::text::data_type;
 
@@ -198,10 +198,15 @@ fn port_map(table: &Name, map: &PortMap) -> Json {
     }}})
 }
 
-/// Types as lists: nft 1.0.6 takes no other form of a concatenation here.
+/// nft 1.0.6 takes one word for the data, and a list of them for a set without any.
 fn server_declaration(table: &Name, map: &ServerMap) -> Json {
     let key = ServerMap::key(map.family).map(data_type);
-    let data = [Field::Destination(map.family), Field::AnyPort].map(data_type);
+    let (address, port) = (data_type(Field::Destination(map.family)), data_type(Field::AnyPort));
+    let data = match map.data {
+        Held::Endpoints => json!([address, port]),
+        Held::Addresses => json!(address),
+        Held::Ports => json!(port),
+    };
     json!({"add": {"map": {
         "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": data,
     }}})
@@ -218,7 +223,7 @@ struct Servers<'a> {
     family: NfFamily,
     table: &'a str,
     name: &'a str,
-    elem: Vec<(ServerKey<'a>, Concat<(IpAddr, u16)>)>,
+    elem: Vec<(ServerKey<'a>, ServerData)>,
 }
 
 #[derive(Serialize)]
@@ -226,6 +231,14 @@ struct Servers<'a> {
 enum ServerKey<'a> {
     Bare(Concat<(IpAddr, &'static str, u16)>),
     Commented { elem: CommentedKey<'a> },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ServerData {
+    Endpoint(Concat<(IpAddr, u16)>),
+    Address(IpAddr),
+    Port(u16),
 }
 
 #[derive(Serialize)]
@@ -246,7 +259,12 @@ fn servers<'a>(table: &'a Name, map: &'a ServerMap) -> Servers<'a> {
             Some(comment) => ServerKey::Commented { elem: CommentedKey { val: key, comment: comment.as_str() } },
             None => ServerKey::Bare(key),
         };
-        (key, Concat { concat: server.to })
+        let data = match server.to {
+            Seat::Endpoint(address, port) => ServerData::Endpoint(Concat { concat: (address, port) }),
+            Seat::Address(address) => ServerData::Address(address),
+            Seat::Port(port) => ServerData::Port(port),
+        };
+        (key, data)
     };
     Servers {
         family: NfFamily::INet,
@@ -370,9 +388,12 @@ fn dnat(family: Family, to: &Destination) -> NAT<'_> {
             };
             (map(choice, endpoint), None)
         }
-        Destination::Listed(map) => {
-            let (key, data) = (fields(&ServerMap::key(family)), text(format!("@{map}")));
-            (named(NamedExpression::Map(Box::new(Map { key, data }))), None)
+        Destination::Listed { map, ports } => {
+            let asked = |map: &Name| {
+                let (key, data) = (fields(&ServerMap::key(family)), text(format!("@{map}")));
+                named(NamedExpression::Map(Box::new(Map { key, data })))
+            };
+            (asked(map), ports.as_ref().map(asked))
         }
         Destination::Remembered { family, map, port } => {
             let (key, data) = (field(Field::Source(*family)), text(format!("@{map}")));

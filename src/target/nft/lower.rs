@@ -37,7 +37,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let tables = |hook| PerFamily { v4: table(config, Family::V4, hook), v6: table(config, Family::V6, hook) };
     let tables = Hook::ALL.map(|hook| (hook, tables(hook)));
     let shared = match large {
-        true => shared(config, &names, &tables),
+        true => shared(config, &names, &tables, format),
         false => Shared::default(),
     };
     let intervals: usize = tables.iter().map(|(_, tables)| intervals(&tables.v4) + intervals(&tables.v6)).sum();

@@ -76,8 +76,17 @@ pub struct PortMap {
 pub struct ServerMap {
     pub name: Name,
     pub family: Family,
-    /// At least one; what they are for differs.
+    pub data: Held,
+    /// At least one; what they are for differs. All have data of one kind.
     pub elements: Vec<Server>,
+}
+
+/// What a [`ServerMap`] knows of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    Endpoints,
+    Addresses,
+    Ports,
 }
 
 impl ServerMap {
@@ -93,8 +102,16 @@ pub struct Server {
     pub address: IpAddr,
     pub protocol: Protocol,
     pub port: u16,
-    pub to: (IpAddr, u16),
+    pub to: Seat,
     pub comment: Option<Comment>,
+}
+
+/// A server, or what a map holds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    Endpoint(IpAddr, u16),
+    Address(IpAddr),
+    Port(u16),
 }
 
 /// A set of clients, or a map from them, that rules fill: [`Statement::Remember`].
@@ -353,8 +370,12 @@ pub enum Destination {
     /// Addresses alone: the port is kept.
     Addresses(Choice<IpAddr>),
     Endpoints(Choice<(IpAddr, u16)>),
-    /// What a [`ServerMap`] has for the packet's destination, protocol and port. Another packet does not match.
-    Listed(Name),
+    /// What a [`ServerMap`] has for the packet's destination, protocol and port. Another packet does not match. The ports
+    /// stand in a map of their own where the first has addresses alone.
+    Listed {
+        map: Name,
+        ports: Option<Name>,
+    },
     /// What a map remembers of the client: `ip saddr map @MAP`. The port stands behind it where all have the same.
     Remembered {
         family: Family,

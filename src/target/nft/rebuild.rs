@@ -13,7 +13,7 @@ use super::dump::{
 };
 use super::model::{
     AddressType, Chain, Choice, Comment, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, Reject, Rule,
-    Ruleset, Statement, Value, Verdict, VerdictMap,
+    Ruleset, ServerMap, Statement, Value, Verdict, VerdictMap,
 };
 
 impl Ruleset {
@@ -32,8 +32,10 @@ impl Ruleset {
                 (None, _) => memories.push(memory::declaration(table, set)?),
                 (Some(Data::None), []) => sets.push(named::values(table, set)?),
                 (Some(Data::Verdict(_)), []) => maps.push(map(table, set)?),
-                (Some(Data::Values(_)), [Kind::Number]) => ports.push(named::ports(set)?),
-                (Some(Data::Values(_)), [Kind::Address, Kind::Number]) => servers.push(named::servers(set)?),
+                (Some(Data::Values(_)), [Kind::Number]) if set.key.len() == 1 => ports.push(named::ports(set)?),
+                (Some(Data::Values(_)), [Kind::Address, Kind::Number] | [Kind::Address] | [Kind::Number]) => {
+                    servers.push(named::servers(set)?);
+                }
                 (Some(_), _) => return None,
             }
         }
@@ -209,12 +211,14 @@ fn destination(of: Family, address: &Expr, port: Option<&Expr>) -> Option<Destin
             Some(Destination::One(*address, port.map_or(Some(NewPort::Kept), new_port)?))
         }
         (Expr::Map(key, Elements::Named(map)), port) => {
-            if let (Expr::Concat(_), None) = (&**key, port) {
-                let family = match fields(key)?[..] {
-                    [Field::Destination(family), Field::Protocol, Field::AnyPort] => family,
-                    _ => return None,
+            let is_key = |key: &Expr| fields(key).is_some_and(|fields| fields == ServerMap::key(of));
+            if let Expr::Concat(_) = **key {
+                let ports = match port {
+                    None => None,
+                    Some(Expr::Map(key, Elements::Named(ports))) if is_key(key) => Some(name(ports)?),
+                    Some(_) => return None,
                 };
-                return (family == of).then_some(Destination::Listed(name(map)?));
+                return is_key(key).then_some(Destination::Listed { map: name(map)?, ports });
             }
             let Expr::Field(dump::Field::Source(family)) = **key else { return None };
             let port = port.map_or(Some(NewPort::Kept), new_port)?;

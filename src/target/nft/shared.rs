@@ -18,7 +18,10 @@ use crate::ir::{Algorithm, Backend, Body, Config, Family, PerFamily, Service};
 use crate::statement::balance::Protocol;
 use crate::target::split;
 
-use super::model::{Chain, Choice, Destination, Field, Name, Numbers, Pick, Server, ServerMap, Statement, Value};
+use super::Format;
+use super::model::{
+    Chain, Choice, Destination, Field, Held, Name, Numbers, Pick, Seat, Server, ServerMap, Statement, Value,
+};
 use super::model::{Verdict, short};
 use super::names::{Names, fixed};
 use super::piece::plain;
@@ -66,19 +69,36 @@ struct Candidate {
     places: Vec<Backend>,
 }
 
+impl Candidate {
+    /// Maps of JSON hold addresses alone: nft 1.0.6 reads no others. The ports of all places stand in one map.
+    fn fits(&self, format: Format) -> bool {
+        let port = |backend: &Backend, listen| {
+            let (Backend::Server(_, port) | Backend::Local(port)) = backend;
+            port.apply(listen)
+        };
+        let alike = |&(.., listen): &Key| {
+            self.places.iter().all(|backend| port(backend, listen) == port(&self.places[0], listen))
+        };
+        match format {
+            Format::Text => true,
+            Format::Json => self.keys.iter().all(alike),
+        }
+    }
+}
+
 /// Puts services into shared maps; the tables are those of all hooks.
-pub fn shared(config: &Config, names: &Names, tables: &[(Hook, PerFamily<Table>)]) -> Shared {
+pub fn shared(config: &Config, names: &Names, tables: &[(Hook, PerFamily<Table>)], format: Format) -> Shared {
     let mut candidates = Vec::new();
     for family in Family::ALL {
         let keys = keys(tables.iter().map(|(_, tables)| tables.get(family)));
         for (service, keys) in keys {
-            candidates.extend(candidate(config, service, family, keys));
+            candidates.extend(candidate(config, service, family, keys).filter(|one| one.fits(format)));
         }
     }
     // Both families of a service stand together, in source order.
     candidates.sort_by_key(|one| one.service);
     let chosen = chosen(&candidates);
-    let mut making = Making::default();
+    let mut making = Making::new(format);
     for mut candidate in candidates {
         if !chosen.contains(&candidate.pattern) {
             let Some(spread) = spread(&candidate) else { continue };
@@ -199,9 +219,11 @@ fn spread(candidate: &Candidate) -> Option<Candidate> {
     Some(Candidate { service, family, keys: candidate.keys.clone(), pattern, places })
 }
 
-#[derive(Default)]
 struct Making {
+    format: Format,
     shared: Shared,
+    /// The ports of all places, where the other maps have addresses alone.
+    ports: PerFamily<Vec<Server>>,
     /// The maps of a family, by place.
     maps: PerFamily<Vec<ServerMap>>,
     protocols: PerFamily<Vec<BTreeSet<Protocol>>>,
@@ -210,25 +232,45 @@ struct Making {
 }
 
 impl Making {
+    fn new(format: Format) -> Making {
+        Making {
+            format,
+            shared: Shared::default(),
+            ports: PerFamily::default(),
+            maps: PerFamily::default(),
+            protocols: PerFamily::default(),
+            picks: HashMap::new(),
+            hashes: 0,
+        }
+    }
+
     fn add(&mut self, candidate: &Candidate, names: &Names) {
         let Candidate { service, family, .. } = *candidate;
+        let comment = names.comment(service);
+        let data = match self.format {
+            Format::Text => Held::Endpoints,
+            Format::Json => Held::Addresses,
+        };
         for (place, backend) in candidate.places.iter().enumerate() {
-            let Backend::Server(address, port) = *backend else { unreachable!("candidates have servers alone") };
+            let Backend::Server(to, new) = *backend else { unreachable!("candidates have servers alone") };
             let (maps, protocols) = (self.maps.get_mut(family), self.protocols.get_mut(family));
             if place == maps.len() {
                 let name = fixed(&format!("at-{place}-{}", short(family)));
-                maps.push(ServerMap { name, family, elements: Vec::new() });
+                maps.push(ServerMap { name, family, data, elements: Vec::new() });
                 protocols.push(BTreeSet::new());
             }
-            for &(at, protocol, listen) in &candidate.keys {
+            for &(at, protocol, port) in &candidate.keys {
                 protocols[place].insert(protocol);
-                maps[place].elements.push(Server {
-                    address: AddressRange { family, first: at, last: at }.first_address(),
-                    protocol,
-                    port: listen,
-                    to: (address, port.apply(listen)),
-                    comment: Some(names.comment(service).clone()),
-                });
+                let address = AddressRange { family, first: at, last: at }.first_address();
+                let server = |to| Server { address, protocol, port, to, comment: Some(comment.clone()) };
+                let new = new.apply(port);
+                maps[place].elements.push(server(match data {
+                    Held::Endpoints => Seat::Endpoint(to, new),
+                    Held::Addresses | Held::Ports => Seat::Address(to),
+                }));
+                if place == 0 && data == Held::Addresses {
+                    self.ports.get_mut(family).push(server(Seat::Port(new)));
+                }
             }
         }
         let entrance = self.pick(&candidate.pattern);
@@ -290,7 +332,9 @@ impl Making {
     }
 
     fn finish(self) -> Shared {
-        let Making { mut shared, maps, protocols, .. } = self;
+        let Making { mut shared, maps, mut ports, protocols, .. } = self;
+        let ports_of = |family| fixed(&format!("to-port-{}", short(family)));
+        let has_ports = PerFamily { v4: !ports.v4.is_empty(), v6: !ports.v6.is_empty() };
         let places = Family::ALL.into_iter().map(|family| maps.get(family).len()).max().unwrap_or(0);
         for place in 0..places {
             let rule = |family: Family| {
@@ -298,12 +342,17 @@ impl Making {
                 let values = protocols.get(family)[place].iter().map(|one| Value::Protocol(*one)).collect();
                 // nft takes a port only behind a test of the protocol.
                 let spoken = Statement::Match { field: Field::Protocol, negated: false, values };
-                Some(plain([spoken, Statement::Dnat { family, to: Destination::Listed(map) }]))
+                let ports = has_ports.get(family).then(|| ports_of(family));
+                Some(plain([spoken, Statement::Dnat { family, to: Destination::Listed { map, ports } }]))
             };
             let rules = Family::ALL.into_iter().filter_map(rule).collect();
             shared.servers.push(Chain { name: at(place), hook: None, rules });
         }
         shared.maps = [maps.v4, maps.v6].into_iter().flatten().collect();
+        for family in Family::ALL.into_iter().filter(|family| *has_ports.get(*family)) {
+            let elements = std::mem::take(ports.get_mut(family));
+            shared.maps.push(ServerMap { name: ports_of(family), family, data: Held::Ports, elements });
+        }
         shared
     }
 }

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Comment, Destination, Element, Field, NewPort, Numbers, Pick, PortMap, Reject, Rule,
-    Ruleset, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, Held, NewPort, Numbers, Pick, PortMap, Reject,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
 };
 
 /// Elements of a set or map inside a rule that stand in its line; more stand in a line each.
@@ -134,7 +134,13 @@ fn port_map(f: &mut String, map: &PortMap) -> fmt::Result {
 fn server_map_head(f: &mut String, map: &ServerMap) -> fmt::Result {
     write!(f, "\tmap {} {{\n\t\ttype ", map.name)?;
     joined(f, " . ", &ServerMap::key(map.family), |f, field| f.write_str(data_type(*field)))?;
-    write!(f, " : {} . {}\n\t\telements = {{\n", address_type(map.family), data_type(Field::AnyPort))
+    f.write_str(" : ")?;
+    match map.data {
+        Held::Endpoints => write!(f, "{} . {}", address_type(map.family), data_type(Field::AnyPort))?,
+        Held::Addresses => f.write_str(address_type(map.family))?,
+        Held::Ports => f.write_str(data_type(Field::AnyPort))?,
+    }
+    f.write_str("\n\t\telements = {\n")
 }
 
 fn server(f: &mut String, server: &Server) -> fmt::Result {
@@ -146,10 +152,15 @@ fn server(f: &mut String, server: &Server) -> fmt::Result {
     number(f, u32::from(server.port));
     comment(f, server.comment.as_ref());
     f.push_str(" : ");
-    let (to, port) = server.to;
-    address(f, to)?;
-    f.push_str(" . ");
-    number(f, u32::from(port));
+    match server.to {
+        Seat::Endpoint(to, port) => {
+            address(f, to)?;
+            f.push_str(" . ");
+            number(f, u32::from(port));
+        }
+        Seat::Address(to) => address(f, to)?,
+        Seat::Port(port) => number(f, u32::from(port)),
+    }
     f.push_str(",\n");
     Ok(())
 }
@@ -266,9 +277,13 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
 
 fn destination(f: &mut String, family: Family, to: &Destination) -> fmt::Result {
     match to {
-        Destination::Listed(map) => {
+        Destination::Listed { map, ports } => {
             joined(f, " . ", &ServerMap::key(family), |f, one| field(f, *one))?;
-            write!(f, " map @{map}")
+            write!(f, " map @{map}")?;
+            let Some(ports) = ports else { return Ok(()) };
+            f.write_char(':')?;
+            joined(f, " . ", &ServerMap::key(family), |f, one| field(f, *one))?;
+            write!(f, " map @{ports}")
         }
         Destination::One(address, NewPort::Kept) => write!(f, "{address}"),
         Destination::One(address, port) => {

@@ -72,7 +72,7 @@ impl Unfold {
         let (several, before): (Leaf, Leaf) = statements.into_iter().partition(is_several);
         let mut leaves = Vec::with_capacity(targets.len());
         for (numbers, leaf) in targets {
-            let leaf: Leaf = several.iter().cloned().chain(leaf).collect();
+            let leaf: Leaf = several.iter().chain(&before).cloned().chain(leaf).collect();
             let leaf = match several.is_empty() {
                 true => leaf,
                 false => vec![row.leaf(Rule { statements: leaf, comment: comment.clone() })],
@@ -80,7 +80,7 @@ impl Unfold {
             leaves.push((numbers, leaf));
         }
         for (drawn, leaf) in row.cascade(pick, leaves) {
-            let statements = drawn.into_iter().chain(before.iter().cloned()).chain(leaf).collect();
+            let statements = drawn.into_iter().chain(leaf).collect();
             rules.push(Rule { statements, comment: comment.clone() });
         }
     }

@@ -3,7 +3,7 @@
 use super::{comment, fields, name, pair, value};
 use crate::ir::Family;
 use crate::target::nft::dump::{self, Data, Elements, Operand};
-use crate::target::nft::model::{PortMap, Server, ServerMap, Value, ValueSet};
+use crate::target::nft::model::{Held, PortMap, Seat, Server, ServerMap, Value, ValueSet};
 
 /// The types alone do not tell a source from a destination: the rules that ask say it.
 pub fn values(table: &dump::Table, set: &dump::Set) -> Option<ValueSet> {
@@ -34,12 +34,22 @@ pub fn servers(set: &dump::Set) -> Option<ServerMap> {
         else {
             return None;
         };
-        let &[dump::Value::Address(to), dump::Value::Number(new)] = to else { return None };
+        let to = match *to {
+            [dump::Value::Address(to), dump::Value::Number(port)] => Seat::Endpoint(to, port.try_into().ok()?),
+            [dump::Value::Address(to)] => Seat::Address(to),
+            [dump::Value::Number(port)] => Seat::Port(port.try_into().ok()?),
+            _ => return None,
+        };
         let Value::Protocol(protocol) = value(protocol, set.key[1])? else { return None };
-        let (port, new) = (port.try_into().ok()?, new.try_into().ok()?);
-        Some(Server { address, protocol, port, to: (to, new), comment: comment(one.comment.as_deref())? })
+        let (port, comment) = (port.try_into().ok()?, comment(one.comment.as_deref())?);
+        Some(Server { address, protocol, port, to, comment })
     };
     let elements: Vec<Server> = set.elements.iter().map(server).collect::<Option<_>>()?;
     let family = Family::of(elements.first()?.address);
-    Some(ServerMap { name: name(&set.name)?, family, elements })
+    let data = match elements.first()?.to {
+        Seat::Endpoint(..) => Held::Endpoints,
+        Seat::Address(_) => Held::Addresses,
+        Seat::Port(_) => Held::Ports,
+    };
+    Some(ServerMap { name: name(&set.name)?, family, data, elements })
 }

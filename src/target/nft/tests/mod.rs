@@ -213,10 +213,12 @@ fn check_form(ruleset: &Ruleset) {
                 assert_eq!(found.key, *key);
                 used.insert(found.name.as_str());
             }
-            Statement::Dnat { to: Destination::Listed(map), family } => {
-                let found = ruleset.servers.iter().find(|one| one.name == *map).expect("maps of servers exist");
-                assert_eq!(found.family, *family);
-                used.insert(found.name.as_str());
+            Statement::Dnat { to: Destination::Listed { map, ports }, family } => {
+                for map in [map].into_iter().chain(ports) {
+                    let found = ruleset.servers.iter().find(|one| one.name == *map).expect("maps of servers exist");
+                    assert_eq!(found.family, *family);
+                    used.insert(found.name.as_str());
+                }
             }
             Statement::Dnat { to: Destination::One(_, NewPort::Listed { map, .. }), .. }
             | Statement::Redirect(NewPort::Listed { map, .. }) => {

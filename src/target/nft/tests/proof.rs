@@ -12,7 +12,7 @@ use crate::generated::{NAMES, config, program};
 use crate::ir::{Config, Interface};
 use crate::statement::balance::Protocol;
 use crate::target::nft::model::{
-    AddressType, Choice, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Statement, Value, Verdict,
+    AddressType, Choice, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Seat, Statement, Value, Verdict,
     VerdictMap,
 };
 use crate::target::nft::{Dump, Evaluator, Format, Ruleset, lower, prove_json, prove_text};
@@ -245,10 +245,19 @@ fn mutants(ruleset: &Ruleset) -> Vec<(String, Ruleset)> {
             }
             add(format!("{name}: server {nth} has another address"), &|mutant| {
                 let to = &mut mutant.servers[at].elements[nth].to;
-                to.0 = next(to.0);
+                *to = match *to {
+                    Seat::Endpoint(address, port) => Seat::Endpoint(next(address), port),
+                    Seat::Address(address) => Seat::Address(next(address)),
+                    Seat::Port(port) => Seat::Port(port),
+                };
             });
             add(format!("{name}: server {nth} has another port"), &|mutant| {
-                mutant.servers[at].elements[nth].to.1 ^= 1;
+                let to = &mut mutant.servers[at].elements[nth].to;
+                *to = match *to {
+                    Seat::Endpoint(address, port) => Seat::Endpoint(address, port ^ 1),
+                    Seat::Address(address) => Seat::Address(address),
+                    Seat::Port(port) => Seat::Port(port ^ 1),
+                };
             });
             add(format!("{name}: server {nth} is for another listener"), &|mutant| {
                 mutant.servers[at].elements[nth].port ^= 1;
@@ -457,7 +466,7 @@ fn destinations(to: &Destination) -> Vec<Destination> {
             let ports = choices(choice, |(address, port)| (*address, port ^ 1));
             addresses.into_iter().chain(ports).map(Destination::Endpoints).collect()
         }
-        Destination::Listed(_) | Destination::Remembered { .. } => Vec::new(),
+        Destination::Listed { .. } | Destination::Remembered { .. } => Vec::new(),
     }
 }
 
