@@ -45,6 +45,8 @@ mod handwritten;
 mod harness;
 #[path = "kernel/hashing.rs"]
 mod hashing;
+#[path = "kernel/large.rs"]
+mod large;
 #[path = "kernel/limits.rs"]
 mod limits;
 #[path = "kernel/listen.rs"]

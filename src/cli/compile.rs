@@ -41,15 +41,18 @@ pub struct Compile {
     /// Whether restore text holds the jumps from the built-in chains [default: include]
     #[arg(long, value_enum)]
     hooks: Option<HooksArg>,
-    /// The shape of iptables chains [default: auto]
+    /// The shape of the output: for a few services, or for thousands [default: auto]
     #[arg(long, value_enum)]
-    layout: Option<LayoutArg>,
+    layout: Option<Layout>,
     /// Give the chains or the table a name of their own, to keep a second program on one machine apart
     #[arg(long, value_name = "NAME", value_parser = Instance::new)]
     instance: Option<Instance>,
     /// Where iptables keeps the clients of `sticky` services [default: recent]
     #[arg(long, value_enum)]
     sticky_store: Option<Store>,
+    /// The oldest nft that has to load the output: an error where it cannot
+    #[arg(long, value_name = "VERSION")]
+    nft_min: Option<nft::Version>,
     /// Write to a file, whole or not at all
     #[arg(short, long, value_name = "FILE", conflicts_with = "check")]
     output: Option<PathBuf>,
@@ -90,16 +93,6 @@ enum HooksArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum LayoutArg {
-    /// By size: a list up to 16 listeners and 6 backends, trees above
-    Auto,
-    /// One rule after the other
-    Linear,
-    /// Trees of chains
-    Tree,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Store {
     /// The `recent` match: 100 clients per backend, unless the module xt_recent was told otherwise
     Recent,
@@ -118,6 +111,7 @@ impl Compile {
         };
         report(global, Stream::Err, &program.sources, &findings)?;
         let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
+        self.check_version(&rules)?;
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         let proven = if self.no_validate { None } else { rules.prove(global, &config)? };
         if let Some(warning) = self.nothing_comes_out(used) {
@@ -149,16 +143,30 @@ impl Compile {
             ("--format", self.format.is_some()),
             ("--family", self.family.is_some()),
             ("--hooks", self.hooks.is_some()),
-            ("--layout", self.layout.is_some()),
             ("--sticky-store", self.sticky_store.is_some()),
         ];
         if let Some((option, _)) = only_iptables.into_iter().find(|(_, given)| *given && !iptables) {
             return Err(Failure::new(format!("{option} belongs to --target iptables")));
         }
+        if iptables && self.nft_min.is_some() {
+            return Err(Failure::new("--nft-min belongs to --target nft and nft-json"));
+        }
         if self.format == Some(Format::Script) && self.hooks.is_some() {
             return Err(Failure::new("--hooks belongs to --format restore: the script sets each jump once"));
         }
         Ok(())
+    }
+
+    /// `--nft-min`
+    fn check_version(&self, rules: &Rules) -> Result<(), Failure> {
+        let (Rules::Nft(ruleset) | Rules::NftJson(ruleset), Some(oldest)) = (rules, self.nft_min) else {
+            return Ok(());
+        };
+        let (needed, what) = ruleset.needs();
+        match oldest < needed {
+            true => Err(Failure::new(format!("--nft-min {oldest}: the output needs nft {needed} for {what}"))),
+            false => Ok(()),
+        }
     }
 
     /// The rules of the target and what they were made of, or every error.
@@ -170,12 +178,8 @@ impl Compile {
             Some(Store::Ipset) => StickyStore::Ipset,
             Some(Store::Recent) | None => StickyStore::Recent,
         };
-        let layout = match self.layout {
-            Some(LayoutArg::Linear) => Layout::Linear,
-            Some(LayoutArg::Tree) => Layout::Tree,
-            Some(LayoutArg::Auto) | None => Layout::Auto,
-        };
-        let options = Options { instance: self.instance.clone(), sticky_store, layout };
+        let options =
+            Options { instance: self.instance.clone(), sticky_store, layout: self.layout.unwrap_or_default() };
         let rules = match self.target {
             Target::Iptables => {
                 let rules = iptables::lower(&config, &options)?;

@@ -8,6 +8,7 @@
 mod cells;
 mod covers;
 pub mod owners;
+mod segments;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ use crate::ir::{Body, Config, Destination, Family, Service};
 use crate::statement::balance::Protocol;
 
 pub use cells::{AddressRange, Cell, Entry, Place, Test};
-pub use table::{Table, table};
+pub use segments::{Segment, segments};
+pub use table::{MAX_RANGES, Table, table};
 
 /// Where a connection is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

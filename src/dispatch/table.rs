@@ -10,6 +10,7 @@ use crate::ir::{Config, Destination, Family, Interface, Service};
 use crate::statement::balance::Protocol;
 
 use super::cells::{AddressRange, Cell, Entry, Place, Test};
+use super::segments::segments;
 use super::{Hook, Listener, falls_through, listeners, loopback, multicast, tests_interface};
 
 /// The dispatch of one family and hook. Stages are asked in the order of the fields; a hit is final.
@@ -32,6 +33,8 @@ pub struct Table {
 const CELLS_PER_LISTENER: usize = 4;
 /// Entries of the cells of local and any destinations, for each listener, before all are tried linearly instead.
 const ENTRIES_PER_LISTENER: usize = 8;
+/// Range cells of one table that need not be cut into [`segments`], for targets that can.
+pub const MAX_RANGES: usize = 800;
 
 impl Table {
     /// Whether nothing is dispatched.
@@ -132,7 +135,7 @@ pub fn table(config: &Config, family: Family, hook: Hook, most: usize) -> Table 
         Cutter { services: config.services(), family, hook, protocol, index }.cut(&list, &mut table);
     }
     table.ranges = join_ports(std::mem::take(&mut table.ranges));
-    if table.ranges.len() > most {
+    if table.ranges.len() > most && segments(&table.ranges).is_none() {
         // Groups are disjoint, so all wide listeners may as well be tried in source order.
         table.ranges.clear();
         let wide = |listener: &&Listener| match listener.destination {

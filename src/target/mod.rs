@@ -5,6 +5,8 @@ pub mod iptables;
 pub mod nft;
 pub mod split;
 
+use clap::ValueEnum;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Service;
 
@@ -19,15 +21,15 @@ pub struct Options {
     pub layout: Layout,
 }
 
-/// Whether rules are tried one after the other or found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The shape of the output: what is as well said in one way or the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
-    /// As the cost model says: [`cost`].
+    /// By size
     #[default]
     Auto,
-    /// As a careful administrator would write them by hand.
+    /// The shape for a few services: one rule after the other
     Linear,
-    /// As for thousands of services.
+    /// The shape for thousands of services
     Tree,
 }
 

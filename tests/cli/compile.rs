@@ -59,8 +59,7 @@ fn an_instance_that_is_no_name_is_a_usage_error() {
 
 #[test]
 fn options_of_another_target_are_usage_errors() {
-    for (option, value) in [("--format", "restore"), ("--family", "ipv4"), ("--hooks", "skip"), ("--layout", "linear")]
-    {
+    for (option, value) in [("--format", "restore"), ("--family", "ipv4"), ("--hooks", "skip")] {
         for target in ["nft", "nft-json"] {
             let run = Test::web().run(&format!("compile --target {target} {option} {value} web.lb"));
             run.fails(2, &format!("{option} belongs to --target iptables"));

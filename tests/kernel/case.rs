@@ -86,21 +86,25 @@ pub fn check(lab: &Lab, program: &str, flows: &str) {
 #[track_caller]
 pub fn compiled(lab: &Lab, program: &str) -> Vec<Rules> {
     lab.clear().expect("the balancer can be emptied");
-    let compile = |target: Target| {
-        let layouts: &[&[&str]] = match target.is_iptables() {
-            true => &[&["--layout", "linear"], &["--layout", "tree"]],
-            false => &[&[]],
-        };
-        layouts.iter().map(move |arguments| target.compile(program, arguments).expect("a correct program"))
+    let compile = |layout: &'static str| {
+        let compile = move |target: Target| target.compile(program, &["--layout", layout]).expect("a correct program");
+        lab.targets().map(compile).collect::<Vec<Rules>>()
     };
-    let rules: Vec<Rules> = lab.targets().flat_map(compile).collect();
+    let (few, many) = (compile("linear"), compile("tree"));
+    check_bytecode(lab, &few);
+    check_bytecode(lab, &many);
+    // JSON of both has the shapes of the text.
+    few.into_iter().chain(many.into_iter().filter(|rules| rules.target != Target::NftJson)).collect()
+}
+
+/// Text and JSON are the same to the kernel, but for what nft 1.0.6 cannot say in JSON: maps to addresses with ports.
+pub fn check_bytecode(lab: &Lab, rules: &[Rules]) {
     let of = |target| rules.iter().find(|rules| rules.target == target);
     if let (Some(text), Some(json)) = (of(Target::Nft), of(Target::NftJson))
-        && !text.text.contains("-sticky {")
+        && !["-sticky {", "map at-"].iter().any(|map| text.text.contains(map))
     {
         lab.check_same_bytecode(text, json).expect("one model, two spellings");
     }
-    rules
 }
 
 /// The flows alone, with the rules that are loaded; says what is not as written.

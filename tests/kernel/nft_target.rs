@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::available::tool;
-use crate::case::with_hosts;
+use crate::case::{check_bytecode, with_hosts};
 use crate::lab;
 use crate::net::{Host, Lab};
 use crate::target::{Rules, Target};
@@ -187,18 +187,20 @@ fn shapes() -> Vec<String> {
 fn every_shape_loads_lists_and_reloads_and_json_is_the_same() {
     let Some(lab) = lab!() else { return };
     for shape in shapes() {
-        let rules: Vec<Rules> = targets(&lab).into_iter().map(|target| compiled(target, &shape, &[])).collect();
-        for rules in &rules {
-            lab.check_fixpoint(rules).unwrap_or_else(|trouble| panic!("{}:\n{trouble}", rules.target));
-            let listing = lab.listing(rules.target, &[]).expect("a listing");
-            assert!(
-                listing.contains("chain prerouting"),
-                "nft loads broken JSON from a pipe without a word:\n{listing}"
-            );
-        }
-        lab.clear().expect("the balancer can be emptied");
-        if let [text, json] = &rules[..] {
-            lab.check_same_bytecode(text, json).expect("one model, two spellings");
+        for layout in ["linear", "tree"] {
+            let arguments = ["--layout", layout];
+            let rules: Vec<Rules> =
+                targets(&lab).into_iter().map(|target| compiled(target, &shape, &arguments)).collect();
+            for rules in &rules {
+                lab.check_fixpoint(rules).unwrap_or_else(|trouble| panic!("{}:\n{trouble}", rules.target));
+                let listing = lab.listing(rules.target, &[]).expect("a listing");
+                assert!(
+                    listing.contains("chain prerouting"),
+                    "nft loads broken JSON from a pipe without a word:\n{listing}"
+                );
+            }
+            lab.clear().expect("the balancer can be emptied");
+            check_bytecode(&lab, &rules);
         }
     }
 }

@@ -23,8 +23,8 @@ use serde_json::{Value as Json, json};
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, Reject, Rule, Ruleset,
-    Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Destination, Element, Field, Held, Hook, Name, NewPort, Numbers, Pick, PortMap, Reject,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
 };
 use super::text::data_type;
 
@@ -50,9 +50,19 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
     for one in &ruleset.memories {
         list.command(&memory::declaration(name, one))?;
     }
+    for set in &ruleset.sets {
+        list.command(&value_set(name, set))?;
+    }
+    for map in &ruleset.ports {
+        list.command(&port_map(name, map))?;
+    }
     for map in &ruleset.maps {
         list.command(&declaration(name, map))?;
         elements(&mut list, name, map)?;
+    }
+    for map in &ruleset.servers {
+        list.command(&server_declaration(name, map))?;
+        list.command(&Added { add: AddedServers { element: servers(name, map) } })?;
     }
     for chain in &ruleset.chains {
         for one in &chain.rules {
@@ -110,6 +120,9 @@ fn declaration(table: &Name, map: &VerdictMap) -> Json {
     let mut object = json!({
         "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": "verdict",
     });
+    if let [only] = key[..] {
+        object["type"] = json!(only);
+    }
     if map.interval {
         object["flags"] = json!(["interval"]);
     }
@@ -142,7 +155,7 @@ fn elements<W: io::Write>(list: &mut Commands<'_, W>, table: &Name, map: &Verdic
 }
 
 fn key(element: &Element) -> Expression<'_> {
-    let key = concatenated(&element.key);
+    let key = single_or_concatenated(&element.key);
     match &element.comment {
         Some(comment) => named(NamedExpression::Elem(Elem {
             val: Box::new(key),
@@ -155,9 +168,115 @@ fn key(element: &Element) -> Expression<'_> {
     }
 }
 
+fn value_set(table: &Name, set: &ValueSet) -> Json {
+    let types: Vec<&str> = set.key.iter().map(|field| data_type(*field)).collect();
+    let elements: Vec<Expression<'_>> = set.elements.iter().map(|one| single_or_concatenated(one)).collect();
+    let mut object = json!({
+        "family": "inet", "table": table.as_str(), "name": set.name.as_str(), "type": types, "elem": elements,
+    });
+    if let [only] = types[..] {
+        object["type"] = json!(only);
+    }
+    if set.interval {
+        object["flags"] = json!(["interval"]);
+    }
+    json!({"add": {"set": object}})
+}
+
+fn single_or_concatenated(values: &[Value]) -> Expression<'_> {
+    match values {
+        [only] => value(only),
+        _ => concatenated(values),
+    }
+}
+
+fn port_map(table: &Name, map: &PortMap) -> Json {
+    let port = data_type(Field::AnyPort);
+    let elements: Vec<[u16; 2]> = map.ports.iter().map(|&(old, new)| [old, new]).collect();
+    json!({"add": {"map": {
+        "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": port, "map": port, "elem": elements,
+    }}})
+}
+
+/// nft 1.0.6 takes one word for the data, and a list of them for a set without any.
+fn server_declaration(table: &Name, map: &ServerMap) -> Json {
+    let key = ServerMap::key(map.family).map(data_type);
+    let (address, port) = (data_type(Field::Destination(map.family)), data_type(Field::AnyPort));
+    let data = match map.data {
+        Held::Endpoints => json!([address, port]),
+        Held::Addresses => json!(address),
+        Held::Ports => json!(port),
+    };
+    json!({"add": {"map": {
+        "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": data,
+    }}})
+}
+
 #[derive(Serialize)]
-struct Added<'a> {
-    add: AddedRule<'a>,
+struct AddedServers<'a> {
+    element: Servers<'a>,
+}
+
+/// The crate's own element takes several times as long, and there are a hundred thousand of them.
+#[derive(Serialize)]
+struct Servers<'a> {
+    family: NfFamily,
+    table: &'a str,
+    name: &'a str,
+    elem: Vec<(ServerKey<'a>, ServerData)>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ServerKey<'a> {
+    Bare(Concat<(IpAddr, &'static str, u16)>),
+    Commented { elem: CommentedKey<'a> },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ServerData {
+    Endpoint(Concat<(IpAddr, u16)>),
+    Address(IpAddr),
+    Port(u16),
+}
+
+#[derive(Serialize)]
+struct CommentedKey<'a> {
+    val: Concat<(IpAddr, &'static str, u16)>,
+    comment: &'a str,
+}
+
+#[derive(Serialize)]
+struct Concat<T> {
+    concat: T,
+}
+
+fn servers<'a>(table: &'a Name, map: &'a ServerMap) -> Servers<'a> {
+    let element = |server: &'a Server| {
+        let key = Concat { concat: (server.address, server.protocol.name(), server.port) };
+        let key = match &server.comment {
+            Some(comment) => ServerKey::Commented { elem: CommentedKey { val: key, comment: comment.as_str() } },
+            None => ServerKey::Bare(key),
+        };
+        let data = match server.to {
+            Seat::Endpoint(address, port) => ServerData::Endpoint(Concat { concat: (address, port) }),
+            Seat::Address(address) => ServerData::Address(address),
+            Seat::Port(port) => ServerData::Port(port),
+        };
+        (key, data)
+    };
+    Servers {
+        family: NfFamily::INet,
+        table: table.as_str(),
+        name: map.name.as_str(),
+        elem: map.elements.iter().map(element).collect(),
+    }
+}
+
+#[derive(Serialize)]
+struct Added<T> {
+    add: T,
 }
 
 #[derive(Serialize)]
@@ -214,11 +333,14 @@ fn statement(statement: &Statement) -> Part<'_> {
             right: set(values.iter().map(|tuple| SetItem::Element(concatenated(tuple)))),
             op: Operator::EQ,
         }),
-        Statement::Known { family, set } => stmt::Statement::Match(stmt::Match {
-            left: field(Field::Source(*family)),
+        Statement::Member { key, negated, set } => stmt::Statement::Match(stmt::Match {
+            left: fields(key),
             right: text(format!("@{set}")),
-            op: Operator::EQ,
+            op: if *negated { Operator::NEQ } else { Operator::EQ },
         }),
+        Statement::Drawn { pick: from, numbers } => {
+            stmt::Statement::Match(stmt::Match { left: pick(*from), right: range_of(*numbers), op: Operator::EQ })
+        }
         Statement::Remember { family, memory, what } => {
             return Part::Plain(memory::remember(field(Field::Source(*family)), memory, *what));
         }
@@ -266,6 +388,13 @@ fn dnat(family: Family, to: &Destination) -> NAT<'_> {
             };
             (map(choice, endpoint), None)
         }
+        Destination::Listed { map, ports } => {
+            let asked = |map: &Name| {
+                let (key, data) = (fields(&ServerMap::key(family)), text(format!("@{map}")));
+                named(NamedExpression::Map(Box::new(Map { key, data })))
+            };
+            (asked(map), ports.as_ref().map(asked))
+        }
         Destination::Remembered { family, map, port } => {
             let (key, data) = (field(Field::Source(*family)), text(format!("@{map}")));
             (named(NamedExpression::Map(Box::new(Map { key, data }))), new_port(port))
@@ -288,6 +417,10 @@ fn new_port(port: &NewPort) -> Option<Expression<'_>> {
         NewPort::Mapped { field: from, ports } => {
             let number = |port: u16| Expression::Number(u32::from(port));
             let data = set(ports.iter().map(|&(old, new)| SetItem::Mapping(number(old), number(new))));
+            Some(named(NamedExpression::Map(Box::new(Map { key: field(*from), data }))))
+        }
+        NewPort::Listed { field: from, map } => {
+            let data = text(format!("@{map}"));
             Some(named(NamedExpression::Map(Box::new(Map { key: field(*from), data }))))
         }
     }
@@ -354,6 +487,9 @@ fn connection(key: &'static str, dir: Option<CTDir>) -> NamedExpression<'static>
 }
 
 fn fields(key: &[Field]) -> Expression<'static> {
+    if let [only] = key {
+        return field(*only);
+    }
     named(NamedExpression::Concat(key.iter().map(|one| field(*one)).collect()))
 }
 

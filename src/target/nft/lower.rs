@@ -8,7 +8,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::Diagnostic;
-use crate::dispatch::{AddressRange, Cell, Entry, Hook, Place, Table, Test, loopback, multicast, table};
+use crate::dispatch::{
+    AddressRange, Cell, Entry, Hook, MAX_RANGES, Place, Segment, Table, Test, loopback, multicast, segments, table,
+};
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Family, Interface, PerFamily};
 use crate::statement::balance::Protocol;
@@ -18,10 +20,10 @@ use super::model::short;
 use super::model::{self, Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap};
 use super::names::{Names, fixed};
 use super::piece::{self, addresses, goto, not_broadcast, one, plain};
-use super::{Format, linear, narrow, service, source_nat};
-
-/// Elements of a map of ranges: nft 1.0.6 damages about one in 964 of a larger one.
-const MAX_RANGES: usize = 800;
+use super::shape::{MAX_CELLS_IN_A_ROW, MAX_INTERVALS};
+use super::shared::{Shared, shared};
+use super::unfold::Unfold;
+use super::{Format, linear, narrow, service, shape, source_nat};
 
 /// Lowers a program for one of nft's two languages. All errors are returned, or none and the ruleset.
 pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Ruleset, Vec<Diagnostic>> {
@@ -31,14 +33,27 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     }
     let names = Names::of(config);
     let source_nat = source_nat::chains(config, &names)?;
-    let mut lowering = Lowering::new(config, names);
+    let large = shape::is_large(config, options.layout);
+    let tables = |hook| PerFamily {
+        v4: table(config, Family::V4, hook, MAX_RANGES),
+        v6: table(config, Family::V6, hook, MAX_RANGES),
+    };
+    let tables = Hook::ALL.map(|hook| (hook, tables(hook)));
+    let shared = match large {
+        true => shared(config, &names, &tables, format),
+        false => Shared::default(),
+    };
+    let intervals: usize = tables.iter().map(|(_, tables)| intervals(&tables.v4) + intervals(&tables.v6)).sum();
+    let narrow = large || intervals > MAX_INTERVALS;
+    let mut lowering = Lowering::new(config, names, shared, narrow);
     let mut base = Vec::new();
     let mut dispatch = Vec::new();
-    let mut first: PerFamily<Option<(Table, Name)>> = PerFamily::default();
-    for hook in Hook::ALL {
+    let mut first: PerFamily<Option<(&Table, Name)>> = PerFamily::default();
+    for (hook, tables) in &tables {
+        let hook = *hook;
         let mut rules = Vec::new();
         for family in Family::ALL {
-            let table = table(config, family, hook, MAX_RANGES);
+            let table = tables.get(family);
             if table.is_empty() {
                 continue;
             }
@@ -46,7 +61,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
             let name = match first.get(family) {
                 Some((earlier, name)) if *earlier == table => name.clone(),
                 Some(_) | None => {
-                    let chain = lowering.dispatch(family, hook, &table);
+                    let chain = lowering.dispatch(family, hook, table);
                     let name = chain.name.clone();
                     dispatch.push(chain);
                     *first.get_mut(family) = Some((table, name.clone()));
@@ -66,22 +81,31 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     }
     let dispatched = PerFamily { v4: first.v4.is_some(), v6: first.v6.is_some() };
     let made = lowering.services(format)?;
-    let Lowering { names, mut maps, cells, refuse, .. } = lowering;
+    let Lowering { names, mut maps, cells, refuse, shared, .. } = lowering;
     maps.extend(source_nat.maps);
     base.extend(source_nat.base);
     let mut chains = base;
-    chains.reserve_exact(dispatch.len() + cells.len() + made.chains.len() + source_nat.chains.len() + 1);
+    let more = dispatch.len() + cells.len() + shared.picks.len() + shared.servers.len() + made.chains.len();
+    chains.reserve_exact(more + source_nat.chains.len() + 1);
     chains.extend(dispatch);
     chains.extend(cells);
+    chains.extend(shared.servers);
     chains.extend(made.chains);
     chains.extend(source_nat.chains);
+    let mut unfold = Unfold::default();
+    if large {
+        chains = unfold.chains(chains);
+    }
+    chains.extend(shared.picks);
     let translates = service::translates(&chains);
     if Family::ALL.iter().any(|family| *dispatched.get(*family) && !translates.get(*family)) {
         chains[0].rules.insert(0, track());
     }
     chains.extend((refuse || made.refuses).then(|| service::refuse(names.refuse.clone())));
     let table = names.table(options.instance.as_ref());
-    Ok(Ruleset { table, counters: made.counters, memories: made.memories, maps, chains })
+    let (counters, memories) = (made.counters, made.memories);
+    let Unfold { sets, ports, .. } = unfold;
+    Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
 }
 
 /// What is known and made while a program is lowered.
@@ -94,10 +118,13 @@ pub struct Lowering<'a> {
     /// The chains that something goes to, by service.
     used: PerFamily<Vec<bool>>,
     refuse: bool,
+    shared: Shared,
+    /// Whether maps from ranges ask for one field only.
+    narrow: bool,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config, names: Names) -> Lowering<'a> {
+    fn new(config: &'a Config, names: Names, shared: Shared, narrow: bool) -> Lowering<'a> {
         let unused = vec![false; config.services().len()];
         Lowering {
             config,
@@ -107,6 +134,8 @@ impl<'a> Lowering<'a> {
             cell_names: PerFamily::default(),
             used: PerFamily { v4: unused.clone(), v6: unused },
             refuse: false,
+            shared,
+            narrow,
         }
     }
 
@@ -118,6 +147,7 @@ impl<'a> Lowering<'a> {
                 self.refuse = true;
                 Verdict::Goto(self.names.refuse.clone())
             }
+            None if let Some(entrance) = self.shared.entrance(service, family) => Verdict::Goto(entrance.clone()),
             None => {
                 self.used.get_mut(family)[service as usize] = true;
                 Verdict::Goto(self.names.service(service, family).clone())
@@ -172,7 +202,21 @@ impl<'a> Lowering<'a> {
     fn dispatch(&mut self, family: Family, hook: Hook, table: &Table) -> Chain {
         let mut stages = Stages { family, hook, rules: Vec::new() };
         self.addresses(&mut stages, "exact", &table.exact);
-        self.addresses(&mut stages, "ranges", &table.ranges);
+        let segments = if self.narrow { segments(&table.ranges) } else { None };
+        let mut before = None;
+        match segments {
+            None => self.addresses(&mut stages, "ranges", &table.ranges),
+            Some(list) => {
+                let broad = [&table.loopback, &table.local, &table.any];
+                let more = !table.linear.is_empty() || broad.iter().any(|cells| !cells.is_empty());
+                let behind = more.then(|| stages.name("broad"));
+                self.segments(&mut stages, &table.ranges, &list, behind.as_ref());
+                if let Some(behind) = behind.filter(|_| !list.is_empty()) {
+                    stages.rules.push(plain([goto(behind.clone())]));
+                    before = Some((std::mem::take(&mut stages.rules), behind));
+                }
+            }
+        }
         for listener in &table.linear {
             let rule = linear::rule(self, family, hook, listener);
             stages.rules.push(rule);
@@ -187,7 +231,85 @@ impl<'a> Lowering<'a> {
             stages.rules.push(plain([broadcast, Statement::Verdict(Verdict::Return)]));
         }
         self.broad(&mut stages, "any", &table.any, &[]);
-        Chain { name: stages.name("dispatch"), hook: None, rules: stages.rules }
+        let name = stages.name("dispatch");
+        let rules = match before {
+            None => stages.rules,
+            Some((first, behind)) => {
+                self.cells.push(Chain { name: behind, hook: None, rules: stages.rules });
+                first
+            }
+        };
+        Chain { name, hook: None, rules }
+    }
+
+    /// Maps of addresses alone, those of single ones first, and a chain for each list of protocols and ports that is asked
+    /// behind them. What none of these takes goes on to what is behind.
+    fn segments(&mut self, stages: &mut Stages, cells: &[Cell], list: &[Segment], behind: Option<&Name>) {
+        let family = stages.family;
+        let mut chains: HashMap<Vec<Ports<'_>>, Name> = HashMap::new();
+        let (mut hosts, mut nets) = (Vec::new(), Vec::new());
+        for segment in list {
+            let own = segment.cells.iter().map(|&index| {
+                let Cell { protocol, ports, entries, .. } = &cells[index];
+                (*protocol, *ports, entries.as_slice())
+            });
+            let own: Vec<_> = own.collect();
+            let name = match chains.get(&own) {
+                Some(name) => name.clone(),
+                None => {
+                    let name = self.segment(stages, chains.len() + 1, &own, behind);
+                    chains.insert(own, name.clone());
+                    name
+                }
+            };
+            let map = if segment.at.is_single() { &mut hosts } else { &mut nets };
+            map.push(Element { key: vec![addresses(segment.at)], verdict: Verdict::Goto(name), comment: None });
+        }
+        let key = vec![Field::Destination(family)];
+        self.lookup(stages, "hosts", key.clone(), hosts, &[]);
+        self.lookup(stages, "nets", key, nets, &[]);
+    }
+
+    /// The chain that asks for protocols and ports, which are disjoint.
+    fn segment(
+        &mut self,
+        stages: &Stages,
+        number: usize,
+        cells: &[(Protocol, PortRange, &[Entry])],
+        behind: Option<&Name>,
+    ) -> Name {
+        let family = stages.family;
+        let name = stages.name(&format!("net-{number}"));
+        let mut rules = Vec::new();
+        for protocol in Protocol::ALL {
+            let own = cells.iter().filter(|(other, ..)| *other == protocol);
+            let own: Vec<(PortRange, Verdict, Option<Comment>)> = own
+                .map(|(_, ports, entries)| {
+                    let (verdict, comment) = self.cell(family, entries);
+                    (*ports, verdict, comment)
+                })
+                .collect();
+            let field = Field::Port(protocol);
+            if own.len() <= MAX_CELLS_IN_A_ROW {
+                rules.extend(own.into_iter().map(|(ports, verdict, comment)| Rule {
+                    statements: vec![one(field, Value::Ports(ports)), Statement::Verdict(verdict)],
+                    comment,
+                }));
+                continue;
+            }
+            let elements: Vec<Element> = own
+                .into_iter()
+                .map(|(ports, verdict, comment)| Element { key: vec![Value::Ports(ports)], verdict, comment })
+                .collect();
+            let interval = elements.iter().any(|element| element.key.iter().any(Value::is_range));
+            let map = stages.name(&format!("net-{number}-{}", protocol.name()));
+            let key = vec![field];
+            self.maps.push(VerdictMap { name: map.clone(), key: key.clone(), interval, elements });
+            rules.push(plain([Statement::Lookup { key, map }]));
+        }
+        rules.extend(behind.map(|behind| plain([goto(behind.clone())])));
+        self.cells.push(Chain { name: name.clone(), hook: None, rules });
+        name
     }
 
     /// One map of cells with addresses.
@@ -223,7 +345,23 @@ impl<'a> Lowering<'a> {
             if suffix.ends_with("on") {
                 key.insert(0, Field::Interface);
             }
+            if self.narrow && suffix.starts_with("-ranges") {
+                match suffix.ends_with("on") {
+                    true => stages.rules.extend(elements.into_iter().map(|element| in_rule(&key, element, guard))),
+                    false => self.port_ranges(stages, &format!("{stem}{suffix}"), elements, guard),
+                }
+                continue;
+            }
             self.lookup(stages, &format!("{stem}{suffix}"), key, elements, guard);
+        }
+    }
+
+    /// Elements of protocols and ranges of ports as a map of ports for each protocol.
+    fn port_ranges(&mut self, stages: &mut Stages, stem: &str, elements: Vec<Element>, guard: &[Statement]) {
+        for protocol in Protocol::ALL {
+            let own = elements.iter().filter(|element| element.key[0] == Value::Protocol(protocol));
+            let own = own.map(|element| Element { key: element.key[1..].to_vec(), ..element.clone() }).collect();
+            self.lookup(stages, &format!("{stem}-{}", protocol.name()), vec![Field::Port(protocol)], own, guard);
         }
     }
 
@@ -275,6 +413,9 @@ impl<'a> Lowering<'a> {
     }
 }
 
+/// Ports of a protocol, and the statements that may get their connections.
+type Ports<'a> = (Protocol, PortRange, &'a [Entry]);
+
 /// The dispatch chain in the making.
 struct Stages {
     family: Family,
@@ -290,6 +431,29 @@ impl Stages {
         };
         fixed(&format!("{stem}-{hook}{}", short(self.family)))
     }
+}
+
+/// An element of a map as a rule. Its port is asked as that of its protocol.
+fn in_rule(key: &[Field], element: Element, guard: &[Statement]) -> Rule {
+    let Element { key: values, verdict, comment } = element;
+    let protocol = values.iter().find_map(|value| match value {
+        Value::Protocol(protocol) => Some(*protocol),
+        _ => None,
+    });
+    let mut statements = guard.to_vec();
+    statements.extend(key.iter().zip(values).filter_map(|(field, value)| match (field, protocol) {
+        (Field::Protocol, _) => None,
+        (Field::AnyPort, Some(protocol)) => Some(one(Field::Port(protocol), value)),
+        (field, _) => Some(one(*field, value)),
+    }));
+    statements.push(Statement::Verdict(verdict));
+    Rule { statements, comment }
+}
+
+/// Elements of maps from ranges of several fields that a table would need.
+fn intervals(table: &Table) -> usize {
+    let broad = [&table.loopback, &table.local, &table.any].into_iter().flatten();
+    table.ranges.len() + broad.filter(|cell| !cell.ports.is_single()).count()
 }
 
 /// Keeps loopback addresses from the stages for local and any address, and multicast from the latter.

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! prerouting  ─▶ dispatch-ip4 ─▶ (cell-N-ip4 ─▶) svc-NAME-ip4 ─▶ dnat, redirect, drop
-//! output      ─▶                                              ─▶ refuse
+//! output      ─▶              ─▶ pick-N ─▶ at-N ─▶ dnat        ─▶ refuse
 //! postrouting ─▶ source-nat-ip4 ─▶ masquerade, snat
 //! ```
+//!
+//! A program of thousands of services has another shape than one of a few ([`shape`]): services that only pick a backend
+//! are elements of maps that all of them share ([`shared`]), the rules of the others write no sets and maps out
+//! ([`unfold`]), and ranges are looked up in two steps ([`lower`]).
 
 mod by_host;
 pub mod dump;
@@ -33,12 +37,16 @@ mod rebuild;
 mod run;
 mod service;
 mod sets;
+mod shape;
+mod shared;
 mod show;
 mod source_nat;
 mod sticky;
 mod text;
 mod tokens;
+mod unfold;
 mod value;
+mod version;
 mod walk;
 mod walker;
 mod words;
@@ -49,6 +57,7 @@ pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::{prove_json, prove_text};
+pub use version::Version;
 pub use walk::Evaluator;
 
 /// nft's two languages. They differ in what they can say of maps that rules fill.

@@ -22,16 +22,19 @@ pub struct Ruleset {
     pub table: Name,
     pub counters: Vec<Name>,
     pub memories: Vec<Memory>,
+    pub sets: Vec<ValueSet>,
+    pub ports: Vec<PortMap>,
     pub maps: Vec<VerdictMap>,
+    pub servers: Vec<ServerMap>,
     /// Base chains first, then those that they lead to.
     pub chains: Vec<Chain>,
 }
 
-/// A named map from concatenated keys to verdicts.
+/// A named map from keys to verdicts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerdictMap {
     pub name: Name,
-    /// What the key is made of, at least two fields.
+    /// What the key is made of, at least one field.
     pub key: Vec<Field>,
     /// Whether elements may be ranges. Ranges of one map must not overlap: the kernel refuses them.
     pub interval: bool,
@@ -46,6 +49,69 @@ pub struct Element {
     pub key: Vec<Value>,
     pub verdict: Verdict,
     pub comment: Option<Comment>,
+}
+
+/// A named set of values that several rules ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueSet {
+    pub name: Name,
+    /// What the values are of.
+    pub key: Vec<Field>,
+    /// Whether values may be ranges. They must not overlap.
+    pub interval: bool,
+    /// At least one; each with a value for each field.
+    pub elements: Vec<Vec<Value>>,
+}
+
+/// A named map from ports to ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMap {
+    pub name: Name,
+    /// Old and new ports, ascending by the old one; at least one.
+    pub ports: Vec<(u16, u16)>,
+}
+
+/// A named map from `DESTINATION . PROTOCOL . PORT` of many services to the server that each has at one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerMap {
+    pub name: Name,
+    pub family: Family,
+    pub data: Held,
+    /// At least one; what they are for differs. All have data of one kind.
+    pub elements: Vec<Server>,
+}
+
+/// What a [`ServerMap`] knows of servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Held {
+    Endpoints,
+    Addresses,
+    Ports,
+}
+
+impl ServerMap {
+    /// The fields of a key.
+    pub fn key(family: Family) -> [Field; 3] {
+        [Field::Destination(family), Field::Protocol, Field::AnyPort]
+    }
+}
+
+/// One listener of a service, and where its connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub address: IpAddr,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub to: Seat,
+    pub comment: Option<Comment>,
+}
+
+/// A server, or what a map holds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    Endpoint(IpAddr, u16),
+    Address(IpAddr),
+    Port(u16),
 }
 
 /// A set of clients, or a map from them, that rules fill: [`Statement::Remember`].
@@ -154,7 +220,7 @@ pub enum Field {
 }
 
 /// One value, or a range of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     Family(Family),
     Address(IpAddr),
@@ -213,10 +279,16 @@ pub enum Statement {
         key: Vec<Field>,
         values: Vec<Vec<Value>>,
     },
-    /// `ip saddr @SET`: goes on for clients that are remembered.
-    Known {
-        family: Family,
+    /// `KEY @SET`: goes on for what is in a set, or (`negated`) for what is not. The set may be one that rules fill.
+    Member {
+        key: Vec<Field>,
+        negated: bool,
         set: Name,
+    },
+    /// `PICK NUMBERS`: goes on where the number drawn is one of these.
+    Drawn {
+        pick: Pick,
+        numbers: Numbers,
     },
     /// `update @SET { ip saddr … }`: remembers the client. Does not match where the memory is full.
     Remember {
@@ -298,6 +370,12 @@ pub enum Destination {
     /// Addresses alone: the port is kept.
     Addresses(Choice<IpAddr>),
     Endpoints(Choice<(IpAddr, u16)>),
+    /// What a [`ServerMap`] has for the packet's destination, protocol and port. Another packet does not match. The ports
+    /// stand in a map of their own where the first has addresses alone.
+    Listed {
+        map: Name,
+        ports: Option<Name>,
+    },
     /// What a map remembers of the client: `ip saddr map @MAP`. The port stands behind it where all have the same.
     Remembered {
         family: Family,
@@ -315,6 +393,11 @@ pub enum NewPort {
     Mapped {
         field: Field,
         ports: Vec<(u16, u16)>,
+    },
+    /// As `Mapped`, by a [`PortMap`].
+    Listed {
+        field: Field,
+        map: Name,
     },
 }
 

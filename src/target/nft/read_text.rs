@@ -119,23 +119,46 @@ fn map(tokens: &mut Tokens<'_>) -> Read<Set> {
     let data = kinds(tokens)?;
     tokens.peek_on();
     if data != [Kind::Verdict] {
-        let timeout = memory::filled(tokens)?;
-        return Ok(Set { name, key, data, timeout, elements: Vec::new() });
+        if !tokens.accept_word("elements") {
+            let timeout = memory::filled(tokens)?;
+            return Ok(Set { name, key, data, timeout, elements: Vec::new() });
+        }
+        tokens.sign(b'=')?;
+        let elements = braced(tokens, |tokens| match tokens.take(server) {
+            Some(element) => Ok(element),
+            None => {
+                let (key, comment) = keyed(tokens, &key)?;
+                Ok(Element { key, data: Data::Values(data_values(tokens)?), comment })
+            }
+        })?;
+        tokens.sign(b'}')?;
+        return Ok(Set { name, key, data, timeout: None, elements });
     }
+    let elements = elements(tokens, |tokens| {
+        let (key, comment) = keyed(tokens, &key)?;
+        Ok(Element { key, data: Data::Verdict(verdict(tokens)?), comment })
+    })?;
+    tokens.sign(b'}')?;
+    Ok(Set { name, key, data: Vec::new(), timeout: None, elements })
+}
+
+/// `KEY comment "…" :`
+fn keyed(tokens: &mut Tokens<'_>, kinds: &[Kind]) -> Read<(Vec<Value>, Option<Box<str>>)> {
+    let key = concatenated(tokens, kinds)?;
+    let comment = comment(tokens)?;
+    tokens.words(&[":"])?;
+    Ok((key, comment))
+}
+
+/// `flags interval` or nothing, and `elements = { … }`.
+fn elements<'a, T>(tokens: &mut Tokens<'a>, item: impl FnMut(&mut Tokens<'a>) -> Read<T>) -> Read<Vec<T>> {
     if tokens.accept_word("flags") {
         tokens.words(&["interval"])?;
         tokens.peek_on();
     }
     tokens.words(&["elements"])?;
     tokens.sign(b'=')?;
-    let elements = braced(tokens, |tokens| {
-        let key = concatenated(tokens, &key)?;
-        let comment = comment(tokens)?;
-        tokens.words(&[":"])?;
-        Ok(Element { key, data: Data::Verdict(verdict(tokens)?), comment })
-    })?;
-    tokens.sign(b'}')?;
-    Ok(Set { name, key, data: Vec::new(), timeout: None, elements })
+    braced(tokens, item)
 }
 
 /// Types with dots between.
@@ -269,9 +292,12 @@ fn statement(tokens: &mut Tokens<'_>, word: &str) -> Read<Statement> {
         }
         "numgen" | "jhash" => {
             let key = draw(tokens, word)?;
-            tokens.words(&["vmap"])?;
-            let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Verdict(verdict(tokens)?)))?);
-            Ok(Statement::Lookup { key, map })
+            if tokens.accept_word("vmap") {
+                let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Verdict(verdict(tokens)?)))?);
+                return Ok(Statement::Lookup { key, map });
+            }
+            let right = Operand::Values(concatenated(tokens, &[Kind::Number])?);
+            Ok(Statement::Match { left: key, operator: Operator::Equal, right })
         }
         _ => matching(tokens, word),
     }
@@ -370,6 +396,45 @@ fn host(text: &str) -> Option<(Element, &str)> {
     let data = Data::Values(vec![Value::Address(address.into()), Value::Number(port)]);
     let element = Element { key: vec![key], data, comment: None };
     matches!(rest.first(), Some(b',' | b'\n')).then(|| (element, &text[text.len() - rest.len()..]))
+}
+
+/// `10.0.0.1 . tcp . 80 comment "…" : 192.0.2.1 . 8080`, as [`host`].
+fn server(text: &str) -> Option<(Element, &str)> {
+    let number = |text: &[u8]| {
+        let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let number = text[..length.min(5)].iter().fold(0u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+        (1..=5).contains(&length).then_some((number, length))
+    };
+    let text = text.trim_start_matches([' ', '\t']);
+    let mut rest = text.as_bytes();
+    let (from, length) = quad(rest)?;
+    rest = rest[length..].strip_prefix(b" . ")?;
+    let length = rest.iter().position(|byte| *byte == b' ')?;
+    let protocol = match &rest[..length] {
+        b"tcp" => 6,
+        b"udp" => 17,
+        b"sctp" => 132,
+        _ => return None,
+    };
+    rest = rest[length..].strip_prefix(b" . ")?;
+    let (port, length) = number(rest)?;
+    rest = &rest[length..];
+    let mut comment = None;
+    if let Some(behind) = rest.strip_prefix(b" comment \"") {
+        let start = text.len() - behind.len();
+        let length = memchr::memchr2(b'"', b'\n', behind)?;
+        comment = Some(text[start..start + length].into());
+        rest = behind[length..].strip_prefix(b"\"")?;
+    }
+    rest = rest.strip_prefix(b" : ")?;
+    let (to, length) = quad(rest)?;
+    rest = rest[length..].strip_prefix(b" . ")?;
+    let (new, length) = number(rest)?;
+    rest = &rest[length..];
+    let key = vec![Value::Address(from.into()), Value::Number(protocol), Value::Number(port)];
+    let data = Data::Values(vec![Value::Address(to.into()), Value::Number(new)]);
+    matches!(rest.first(), Some(b',' | b'\n'))
+        .then(|| (Element { key, data, comment }, &text[text.len() - rest.len()..]))
 }
 
 /// `10.0.0.1 . 80`, an address or a port alone.

@@ -1,6 +1,7 @@
 //! From a dump of our own output back to the typed ruleset that was printed.
 
 mod memory;
+mod named;
 
 use crate::endpoint::PortRange;
 use crate::ir::options::LogPrefix;
@@ -12,7 +13,7 @@ use super::dump::{
 };
 use super::model::{
     AddressType, Chain, Choice, Comment, Destination, Element, Field, Hook, Name, NewPort, Numbers, Pick, Reject, Rule,
-    Ruleset, Statement, Value, Verdict, VerdictMap,
+    Ruleset, ServerMap, Statement, Value, Verdict, VerdictMap,
 };
 
 impl Ruleset {
@@ -24,13 +25,28 @@ impl Ruleset {
         if table.family != TableFamily::Inet {
             return None;
         }
-        // Verdict maps have elements, and nothing else has.
-        let (memories, maps): (Vec<_>, Vec<_>) = table.sets().iter().partition(|set| set.elements.is_empty());
+        let (mut memories, mut sets, mut ports, mut maps, mut servers) = (vec![], vec![], vec![], vec![], vec![]);
+        for set in table.sets() {
+            match (set.elements.first().map(|one| &one.data), &set.data[..]) {
+                // What rules fill has no elements, and nothing else has none.
+                (None, _) => memories.push(memory::declaration(table, set)?),
+                (Some(Data::None), []) => sets.push(named::values(table, set)?),
+                (Some(Data::Verdict(_)), []) => maps.push(map(table, set)?),
+                (Some(Data::Values(_)), [Kind::Number]) if set.key.len() == 1 => ports.push(named::ports(set)?),
+                (Some(Data::Values(_)), [Kind::Address, Kind::Number] | [Kind::Address] | [Kind::Number]) => {
+                    servers.push(named::servers(set)?);
+                }
+                (Some(_), _) => return None,
+            }
+        }
         Some(Ruleset {
             table: name(&table.name)?,
             counters: table.counters.iter().map(|one| name(one)).collect::<Option<_>>()?,
-            memories: memories.into_iter().map(|set| memory::declaration(table, set)).collect::<Option<_>>()?,
-            maps: maps.into_iter().map(|set| map(table, set)).collect::<Option<_>>()?,
+            memories,
+            sets,
+            ports,
+            maps,
+            servers,
             chains: table.chains().iter().map(chain).collect::<Option<_>>()?,
         })
     }
@@ -87,10 +103,18 @@ fn chain(chain: &dump::Chain) -> Option<Chain> {
 fn statement(one: &dump::Statement) -> Option<Statement> {
     match one {
         dump::Statement::Match {
-            left: Expr::Field(dump::Field::Source(family)),
-            operator: Operator::Equal,
+            left,
+            operator: operator @ (Operator::Equal | Operator::NotEqual),
             right: Operand::Elements(Elements::Named(set)),
-        } => Some(Statement::Known { family: *family, set: name(set)? }),
+        } => {
+            let negated = *operator == Operator::NotEqual;
+            Some(Statement::Member { key: fields(left)?, negated, set: name(set)? })
+        }
+        dump::Statement::Match {
+            left: left @ (Expr::Numgen { .. } | Expr::Jhash { .. }),
+            operator: Operator::Equal,
+            right: Operand::Values(list),
+        } => Some(Statement::Drawn { pick: pick(left)?, numbers: numbers(list)? }),
         dump::Statement::Match {
             left: left @ Expr::Concat(_),
             operator: Operator::Equal,
@@ -133,7 +157,7 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
         }
         dump::Statement::Verdict(one) => verdict(one).map(Statement::Verdict),
         dump::Statement::Nat { nat: Nat::Dnat, family: Some(family), address: Some(address), port } => {
-            Some(Statement::Dnat { family: *family, to: destination(address, port.as_ref())? })
+            Some(Statement::Dnat { family: *family, to: destination(*family, address, port.as_ref())? })
         }
         dump::Statement::Nat { nat: Nat::Redirect, family: None, address: None, port: Some(port) } => {
             new_port(port).map(Statement::Redirect)
@@ -180,13 +204,22 @@ fn verdict(verdict: &dump::Verdict) -> Option<Verdict> {
     }
 }
 
-fn destination(address: &Expr, port: Option<&Expr>) -> Option<Destination> {
+fn destination(of: Family, address: &Expr, port: Option<&Expr>) -> Option<Destination> {
     match (address, port) {
         (Expr::Constant(list, _), port) => {
             let dump::Value::Address(address) = single(list)? else { return None };
             Some(Destination::One(*address, port.map_or(Some(NewPort::Kept), new_port)?))
         }
         (Expr::Map(key, Elements::Named(map)), port) => {
+            let is_key = |key: &Expr| fields(key).is_some_and(|fields| fields == ServerMap::key(of));
+            if let Expr::Concat(_) = **key {
+                let ports = match port {
+                    None => None,
+                    Some(Expr::Map(key, Elements::Named(ports))) if is_key(key) => Some(name(ports)?),
+                    Some(_) => return None,
+                };
+                return is_key(key).then_some(Destination::Listed { map: name(map)?, ports });
+            }
             let Expr::Field(dump::Field::Source(family)) = **key else { return None };
             let port = port.map_or(Some(NewPort::Kept), new_port)?;
             Some(Destination::Remembered { family, map: name(map)?, port })
@@ -223,39 +256,54 @@ fn new_port(port: &Expr) -> Option<NewPort> {
             [dump::Value::Number(port)] => Some(NewPort::Fixed(port.try_into().ok()?)),
             _ => None,
         },
+        Expr::Map(key, Elements::Named(map)) => {
+            let Expr::Field(from) = **key else { return None };
+            Some(NewPort::Listed { field: field(from)?, map: name(map)? })
+        }
         Expr::Map(key, Elements::Anonymous(list)) => {
             let Expr::Field(from) = **key else { return None };
-            let pair = |one: &dump::Element| match (&one.key[..], &one.data) {
-                ([dump::Value::Number(old)], Data::Values(new)) => match new[..] {
-                    [dump::Value::Number(new)] => Some(((*old).try_into().ok()?, new.try_into().ok()?)),
-                    _ => None,
-                },
-                _ => None,
-            };
             Some(NewPort::Mapped { field: field(from)?, ports: list.iter().map(pair).collect::<Option<_>>()? })
         }
         _ => None,
     }
 }
 
-fn choice<T>(key: &Expr, list: &[dump::Element], data: impl Fn(&Data) -> Option<T>) -> Option<Choice<T>> {
-    let pick = match key {
-        Expr::Numgen { random: true, modulus, offset: 0 } => Pick::Random { modulus: *modulus },
-        Expr::Numgen { random: false, modulus, offset: 0 } => Pick::InTurn { modulus: *modulus },
-        Expr::Jhash { of, modulus, seed: Some(seed), offset: 0 } => match **of {
-            Expr::Field(dump::Field::Source(family)) => Pick::SourceHash { family, modulus: *modulus, seed: *seed },
-            _ => return None,
+/// An element of a map from ports to ports.
+fn pair(one: &dump::Element) -> Option<(u16, u16)> {
+    match (&one.key[..], &one.data) {
+        ([dump::Value::Number(old)], Data::Values(new)) => match new[..] {
+            [dump::Value::Number(new)] => Some(((*old).try_into().ok()?, new.try_into().ok()?)),
+            _ => None,
         },
-        _ => return None,
-    };
-    let element = |one: &dump::Element| {
-        let numbers = match one.key[..] {
-            [dump::Value::Number(number)] => Numbers::one(number),
-            [dump::Value::Numbers(first, last)] => Numbers { first, last },
-            _ => return None,
-        };
-        Some((numbers, data(&one.data)?))
-    };
+        _ => None,
+    }
+}
+
+fn pick(key: &Expr) -> Option<Pick> {
+    match key {
+        Expr::Numgen { random: true, modulus, offset: 0 } => Some(Pick::Random { modulus: *modulus }),
+        Expr::Numgen { random: false, modulus, offset: 0 } => Some(Pick::InTurn { modulus: *modulus }),
+        Expr::Jhash { of, modulus, seed: Some(seed), offset: 0 } => match **of {
+            Expr::Field(dump::Field::Source(family)) => {
+                Some(Pick::SourceHash { family, modulus: *modulus, seed: *seed })
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn numbers(list: &[dump::Value]) -> Option<Numbers> {
+    match list {
+        [dump::Value::Number(number)] => Some(Numbers::one(*number)),
+        [dump::Value::Numbers(first, last)] => Some(Numbers { first: *first, last: *last }),
+        _ => None,
+    }
+}
+
+fn choice<T>(key: &Expr, list: &[dump::Element], data: impl Fn(&Data) -> Option<T>) -> Option<Choice<T>> {
+    let pick = pick(key)?;
+    let element = |one: &dump::Element| Some((numbers(&one.key)?, data(&one.data)?));
     Some(Choice { pick, elements: list.iter().map(element).collect::<Option<_>>()? })
 }
 

@@ -80,7 +80,8 @@ pub fn translates(chains: &[Chain]) -> PerFamily<bool> {
             } => found = both,
             Statement::Match { .. }
             | Statement::Tuple { .. }
-            | Statement::Known { .. }
+            | Statement::Member { .. }
+            | Statement::Drawn { .. }
             | Statement::Remember { .. }
             | Statement::Limit(_)
             | Statement::Counter(_)
@@ -337,7 +338,7 @@ impl<'a> Maker<'a> {
         // nft takes a port only behind a test of the protocol.
         let mut statements = match port {
             NewPort::Kept => Vec::with_capacity(1),
-            NewPort::Fixed(_) | NewPort::Mapped { .. } => vec![self.protocols()],
+            NewPort::Fixed(_) | NewPort::Mapped { .. } | NewPort::Listed { .. } => vec![self.protocols()],
         };
         if self.service.options.counter {
             statements.push(Statement::Counter(self.counter(backend)));

@@ -15,7 +15,7 @@
 use crate::ir::{Algorithm, Backend, BackendPort, Family};
 
 use super::Format;
-use super::model::{Destination, Memory, Name, NewPort, Remember, Remembered, Rule, Statement};
+use super::model::{Destination, Field, Memory, Name, NewPort, Remember, Remembered, Rule, Statement};
 use super::piece::goto;
 use super::service::Maker;
 
@@ -89,7 +89,10 @@ impl Maker<'_> {
             Sticky::Map(map @ Map { known: Some(known), .. }) => {
                 // The map has the client, so that the backend named here counts only where the map was full.
                 let mut statements = self.to_map(map, offered[0]);
-                statements.insert(0, Statement::Known { family: self.family, set: known.clone() });
+                statements.insert(
+                    0,
+                    Statement::Member { key: vec![Field::Source(self.family)], negated: false, set: known.clone() },
+                );
                 vec![self.rule(statements)]
             }
             Sticky::Sets => {
@@ -101,7 +104,8 @@ impl Maker<'_> {
                     let (family, data) = (self.family, Remembered::Nothing);
                     self.made.memories.push(Memory { name: set.clone(), family, data, timeout });
                     let chain = self.backend(backend);
-                    rules.push(self.rule(vec![Statement::Known { family, set }, goto(chain)]));
+                    let known = Statement::Member { key: vec![Field::Source(family)], negated: false, set };
+                    rules.push(self.rule(vec![known, goto(chain)]));
                 }
                 rules
             }

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use crate::ir::{Family, Interface};
 
 use super::model::{
-    AddressType, Chain, Choice, Comment, Destination, Element, Field, NewPort, Numbers, Pick, Reject, Rule, Ruleset,
-    Statement, Value, Verdict, VerdictMap,
+    AddressType, Chain, Choice, Comment, Destination, Element, Field, Held, NewPort, Numbers, Pick, PortMap, Reject,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
 };
 
 /// Elements of a set or map inside a rule that stand in its line; more stand in a line each.
@@ -33,11 +33,30 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
         memory::declaration(&mut text, one).expect(WRITES);
         flush(&mut text, out)?;
     }
+    for set in &ruleset.sets {
+        separated(&mut text, &mut separate);
+        value_set(&mut text, set).expect(WRITES);
+        flush(&mut text, out)?;
+    }
+    for map in &ruleset.ports {
+        separated(&mut text, &mut separate);
+        port_map(&mut text, map).expect(WRITES);
+        flush(&mut text, out)?;
+    }
     for map in &ruleset.maps {
         separated(&mut text, &mut separate);
         map_head(&mut text, map).expect(WRITES);
         for one in &map.elements {
             element(&mut text, one).expect(WRITES);
+            flush(&mut text, out)?;
+        }
+        text.push_str("\t\t}\n\t}\n");
+    }
+    for map in &ruleset.servers {
+        separated(&mut text, &mut separate);
+        server_map_head(&mut text, map).expect(WRITES);
+        for one in &map.elements {
+            server(&mut text, one).expect(WRITES);
             flush(&mut text, out)?;
         }
         text.push_str("\t\t}\n\t}\n");
@@ -85,6 +104,65 @@ fn map_head(f: &mut String, map: &VerdictMap) -> fmt::Result {
         f.write_str("\t\tflags interval\n")?;
     }
     f.write_str("\t\telements = {\n")
+}
+
+fn value_set(f: &mut String, set: &ValueSet) -> fmt::Result {
+    write!(f, "\tset {} {{\n\t\ttype ", set.name)?;
+    joined(f, " . ", &set.key, |f, field| f.write_str(data_type(*field)))?;
+    f.write_char('\n')?;
+    if set.interval {
+        f.write_str("\t\tflags interval\n")?;
+    }
+    f.write_str("\t\telements = {\n")?;
+    for one in &set.elements {
+        f.write_str("\t\t\t")?;
+        joined(f, " . ", one, value)?;
+        f.write_str(",\n")?;
+    }
+    f.write_str("\t\t}\n\t}\n")
+}
+
+fn port_map(f: &mut String, map: &PortMap) -> fmt::Result {
+    let port = data_type(Field::AnyPort);
+    write!(f, "\tmap {} {{\n\t\ttype {port} : {port}\n\t\telements = {{\n", map.name)?;
+    for (old, new) in &map.ports {
+        writeln!(f, "\t\t\t{old} : {new},")?;
+    }
+    f.write_str("\t\t}\n\t}\n")
+}
+
+fn server_map_head(f: &mut String, map: &ServerMap) -> fmt::Result {
+    write!(f, "\tmap {} {{\n\t\ttype ", map.name)?;
+    joined(f, " . ", &ServerMap::key(map.family), |f, field| f.write_str(data_type(*field)))?;
+    f.write_str(" : ")?;
+    match map.data {
+        Held::Endpoints => write!(f, "{} . {}", address_type(map.family), data_type(Field::AnyPort))?,
+        Held::Addresses => f.write_str(address_type(map.family))?,
+        Held::Ports => f.write_str(data_type(Field::AnyPort))?,
+    }
+    f.write_str("\n\t\telements = {\n")
+}
+
+fn server(f: &mut String, server: &Server) -> fmt::Result {
+    f.write_str("\t\t\t")?;
+    address(f, server.address)?;
+    f.push_str(" . ");
+    f.push_str(server.protocol.name());
+    f.push_str(" . ");
+    number(f, u32::from(server.port));
+    comment(f, server.comment.as_ref());
+    f.push_str(" : ");
+    match server.to {
+        Seat::Endpoint(to, port) => {
+            address(f, to)?;
+            f.push_str(" . ");
+            number(f, u32::from(port));
+        }
+        Seat::Address(to) => address(f, to)?,
+        Seat::Port(port) => number(f, u32::from(port)),
+    }
+    f.push_str(",\n");
+    Ok(())
 }
 
 /// nft's name for the values of a field.
@@ -161,7 +239,16 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
             f.write_char(' ')?;
             braced(f, values, |f, tuple| joined(f, " . ", tuple, value))
         }
-        Statement::Known { family, set } => write!(f, "{} saddr @{set}", ip(*family)),
+        Statement::Member { key, negated, set } => {
+            joined(f, " . ", key, |f, one| field(f, *one))?;
+            write!(f, "{}@{set}", if *negated { " != " } else { " " })
+        }
+        Statement::Drawn { pick: from, numbers } => {
+            pick(f, *from)?;
+            f.write_char(' ')?;
+            span(f, numbers.first, numbers.last);
+            Ok(())
+        }
         Statement::Remember { family, memory, what } => memory::remember(f, *family, memory, *what),
         Statement::Limit(rate) => memory::rate(f, *rate),
         Statement::CountOver(count) => memory::count_over(f, *count),
@@ -174,7 +261,7 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
         Statement::Branch(choice) => choose(f, choice, "vmap", verdict),
         Statement::Dnat { family, to } => {
             write!(f, "dnat {} to ", ip(*family))?;
-            destination(f, to)
+            destination(f, *family, to)
         }
         Statement::Redirect(port) => {
             f.write_str("redirect to ")?;
@@ -188,8 +275,16 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
     }
 }
 
-fn destination(f: &mut String, to: &Destination) -> fmt::Result {
+fn destination(f: &mut String, family: Family, to: &Destination) -> fmt::Result {
     match to {
+        Destination::Listed { map, ports } => {
+            joined(f, " . ", &ServerMap::key(family), |f, one| field(f, *one))?;
+            write!(f, " map @{map}")?;
+            let Some(ports) = ports else { return Ok(()) };
+            f.write_char(':')?;
+            joined(f, " . ", &ServerMap::key(family), |f, one| field(f, *one))?;
+            write!(f, " map @{ports}")
+        }
         Destination::One(address, NewPort::Kept) => write!(f, "{address}"),
         Destination::One(address, port) => {
             match address {
@@ -224,6 +319,11 @@ fn new_port(f: &mut String, port: &NewPort) -> fmt::Result {
                 Ok(())
             })
         }
+        NewPort::Listed { field: from, map } => {
+            f.write_char(':')?;
+            field(f, *from)?;
+            write!(f, " map @{map}")
+        }
     }
 }
 
@@ -233,19 +333,23 @@ fn choose<T>(
     word: &str,
     mut data: impl FnMut(&mut String, &T) -> fmt::Result,
 ) -> fmt::Result {
-    match choice.pick {
-        Pick::Random { modulus } => write!(f, "numgen random mod {modulus}")?,
-        Pick::InTurn { modulus } => write!(f, "numgen inc mod {modulus}")?,
-        Pick::SourceHash { family, modulus, seed } => {
-            write!(f, "jhash {} saddr mod {modulus} seed {seed:#x}", ip(family))?;
-        }
-    }
+    pick(f, choice.pick)?;
     write!(f, " {word} ")?;
     braced(f, &choice.elements, |f, (Numbers { first, last }, to)| {
         span(f, *first, *last);
         f.push_str(" : ");
         data(f, to)
     })
+}
+
+fn pick(f: &mut String, pick: Pick) -> fmt::Result {
+    match pick {
+        Pick::Random { modulus } => write!(f, "numgen random mod {modulus}"),
+        Pick::InTurn { modulus } => write!(f, "numgen inc mod {modulus}"),
+        Pick::SourceHash { family, modulus, seed } => {
+            write!(f, "jhash {} saddr mod {modulus} seed {seed:#x}", ip(family))
+        }
+    }
 }
 
 fn field(f: &mut String, field: Field) -> fmt::Result {

@@ -1,9 +1,9 @@
 //! What rules keep of connections: counters, sets and maps of clients, limits.
 
-use super::{Read, data_values, fields, kinds};
+use super::{Read, concatenated, data_values, elements, fields, kinds};
 use crate::option::limit::Unit;
 use crate::option::sticky::millis;
-use crate::target::nft::dump::{Bound, Expr, Kind, Quiet, Set, Statement};
+use crate::target::nft::dump::{Bound, Data, Element, Expr, Kind, Quiet, Set, Statement};
 use crate::target::nft::tokens::{Token, Tokens};
 
 /// Behind `set`.
@@ -13,9 +13,14 @@ pub fn set(tokens: &mut Tokens<'_>) -> Read<Set> {
     tokens.peek_on();
     tokens.words(&["type"])?;
     let key = kinds(tokens)?;
-    tokens.peek_on();
-    let timeout = filled(tokens)?;
-    Ok(Set { name, key, data: Vec::new(), timeout, elements: Vec::new() })
+    if matches!(tokens.peek_on(), Token::Word("size")) {
+        let timeout = filled(tokens)?;
+        return Ok(Set { name, key, data: Vec::new(), timeout, elements: Vec::new() });
+    }
+    let elements =
+        elements(tokens, |tokens| Ok(Element { key: concatenated(tokens, &key)?, data: Data::None, comment: None }))?;
+    tokens.sign(b'}')?;
+    Ok(Set { name, key, data: Vec::new(), timeout: None, elements })
 }
 
 /// Behind the type of a set or map that rules fill: its timeout in milliseconds.

@@ -85,6 +85,9 @@ fn new_port(tokens: &mut Tokens<'_>, word: &str) -> Read<Expr> {
     }
     let key = fields(tokens, word)?;
     tokens.words(&["map"])?;
+    if tokens.accept(b'@') {
+        return Ok(Expr::Map(Box::new(key), Elements::Named(tokens.word("a map")?.into())));
+    }
     let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Values(data_values(tokens)?)))?);
     Ok(Expr::Map(Box::new(key), map))
 }

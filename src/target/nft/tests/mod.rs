@@ -1,5 +1,6 @@
 //! Whole programs through the target.
 
+mod large;
 mod options;
 mod proof;
 mod read;
@@ -11,13 +12,13 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::model::{Choice, Destination, Numbers, Statement, Verdict};
+use super::model::{Choice, Destination, NewPort, Numbers, Statement, Verdict};
 use super::*;
 use crate::generated::{NAMES, PARTS, config, connections, local, packet, program, statement, wrong_source};
 use crate::ir::Config;
 use crate::ir::hash::Hash6;
 use crate::meaning::outcome;
-use crate::target::{Instance, Options};
+use crate::target::{Instance, Layout, Options};
 use crate::trace::{Machine, Walk};
 
 fn ruleset(program: &str, format: Format) -> Ruleset {
@@ -35,6 +36,9 @@ fn json(program: &str) -> String {
     ruleset(program, Format::Json).print_json(&mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("text")
 }
+
+/// The shape for a few services, and that for thousands.
+const LAYOUTS: [Layout; 2] = [Layout::Linear, Layout::Tree];
 
 /// The errors' codes and messages.
 fn errors(program: &str, format: Format) -> Vec<(&'static str, String)> {
@@ -160,6 +164,7 @@ fn check_form(ruleset: &Ruleset) {
     let (mut filled, mut counted) = (HashSet::new(), HashSet::new());
     let mut reached: HashSet<&str> = HashSet::new();
     let mut asked: HashSet<&str> = HashSet::new();
+    let mut used: HashSet<&str> = HashSet::new();
     let mut reach = |verdict: &'_ Verdict| match verdict {
         Verdict::Goto(name) => {
             let name = *chains.get(name.as_str()).expect("chains exist");
@@ -168,7 +173,7 @@ fn check_form(ruleset: &Ruleset) {
         Verdict::Drop | Verdict::Return => {}
     };
     for map in &ruleset.maps {
-        assert!(map.key.len() >= 2 && !map.elements.is_empty());
+        assert!(!map.key.is_empty() && !map.elements.is_empty());
         let keys: HashSet<String> = map.elements.iter().map(|element| format!("{:?}", element.key)).collect();
         assert_eq!(keys.len(), map.elements.len(), "keys of {} repeat", map.name);
         for (place, element) in map.elements.iter().enumerate() {
@@ -201,9 +206,28 @@ fn check_form(ruleset: &Ruleset) {
             Statement::Remember { memory, .. } => {
                 filled.insert(*memories.get(memory.as_str()).expect("memories exist"));
             }
-            Statement::Known { set: memory, .. }
-            | Statement::Dnat { to: Destination::Remembered { map: memory, .. }, .. } => {
+            Statement::Dnat { to: Destination::Remembered { map: memory, .. }, .. } => {
                 assert!(memories.contains(memory.as_str()));
+            }
+            Statement::Member { set, key, .. } if !memories.contains(set.as_str()) => {
+                let found = ruleset.sets.iter().find(|one| one.name == *set).expect("sets exist");
+                assert_eq!(found.key, *key);
+                used.insert(found.name.as_str());
+            }
+            Statement::Dnat { to: Destination::Listed { map, ports }, family } => {
+                for map in [map].into_iter().chain(ports) {
+                    let found = ruleset.servers.iter().find(|one| one.name == *map).expect("maps of servers exist");
+                    assert_eq!(found.family, *family);
+                    used.insert(found.name.as_str());
+                }
+            }
+            Statement::Dnat { to: Destination::One(_, NewPort::Listed { map, .. }), .. }
+            | Statement::Redirect(NewPort::Listed { map, .. }) => {
+                let found = ruleset.ports.iter().find(|one| one.name == *map).expect("maps of ports exist");
+                used.insert(found.name.as_str());
+            }
+            Statement::Drawn { pick, numbers } => {
+                assert!(numbers.first <= numbers.last && numbers.last < pick.modulus() && pick.modulus() >= 2);
             }
             Statement::Counter(counter) => {
                 counted.insert(*counters.get(counter.as_str()).expect("counters exist"));
@@ -211,12 +235,23 @@ fn check_form(ruleset: &Ruleset) {
             Statement::Dnat { to: Destination::One(..), .. }
             | Statement::Redirect(_)
             | Statement::Reject(_)
+            | Statement::Member { .. }
             | Statement::Limit(_)
             | Statement::CountOver(_)
             | Statement::Log(_)
             | Statement::Masquerade
             | Statement::Snat(_) => {}
         }
+    }
+    let sets = ruleset.sets.iter().map(|set| &set.name).chain(ruleset.ports.iter().map(|map| &map.name));
+    let named: HashSet<&str> =
+        sets.chain(ruleset.servers.iter().map(|map| &map.name)).map(model::Name::as_str).collect();
+    assert_eq!(named.len(), ruleset.sets.len() + ruleset.ports.len() + ruleset.servers.len(), "names repeat");
+    assert!(named.is_disjoint(&maps) && named.is_disjoint(&memories), "maps and sets share their names");
+    assert_eq!(used, named, "sets that nothing asks");
+    for map in &ruleset.servers {
+        let keys: HashSet<_> = map.elements.iter().map(|one| (one.address, one.protocol, one.port)).collect();
+        assert!(keys.len() == map.elements.len() && !keys.is_empty(), "keys of {} repeat", map.name);
     }
     assert_eq!(filled, memories, "memories that nothing fills");
     assert_eq!(counted, counters, "counters that nothing counts with");
@@ -227,8 +262,16 @@ fn check_form(ruleset: &Ruleset) {
     for chain in &ruleset.chains {
         for rule in &chain.rules {
             let last = rule.statements.last();
-            let does_nothing =
-                matches!(last, Some(Statement::Match { .. } | Statement::Tuple { .. } | Statement::Limit(_)) | None);
+            let does_nothing = matches!(
+                last,
+                Some(
+                    Statement::Match { .. }
+                        | Statement::Member { .. }
+                        | Statement::Drawn { .. }
+                        | Statement::Tuple { .. }
+                        | Statement::Limit(_)
+                ) | None
+            );
             assert!(!does_nothing, "a rule that does nothing: {rule:#?}");
         }
         if chain.hook.is_some() {
@@ -290,17 +333,20 @@ fn depth(ruleset: &Ruleset, chain: &model::Chain) -> usize {
 /// Lowers for both of nft's languages, and holds the rulesets to the meaning of their program, for every connection.
 fn compare(config: &Config) -> Result<(), String> {
     let local = local();
-    let [text, json] = [Format::Text, Format::Json].map(|format| {
-        let ruleset = lower(config, &Options::default(), format).expect("a correct program");
-        check_form(&ruleset);
-        ruleset
-    });
-    let read = read::Both::of(&text, &json)?;
-    for connection in connections() {
-        let meant = outcome(config, &connection, &local, Hash6::Jhash).shares;
-        let trace = read.check(&connection, &local, &meant)?;
-        if let Some(wrong) = wrong_source(config, &connection, &local, &trace) {
-            return Err(wrong);
+    for layout in LAYOUTS {
+        let options = Options { layout, ..Options::default() };
+        let [text, json] = [Format::Text, Format::Json].map(|format| {
+            let ruleset = lower(config, &options, format).expect("a correct program");
+            check_form(&ruleset);
+            ruleset
+        });
+        let read = read::Both::of(&text, &json)?;
+        for connection in connections() {
+            let meant = outcome(config, &connection, &local, Hash6::Jhash).shares;
+            let trace = read.check(&connection, &local, &meant)?;
+            if let Some(wrong) = wrong_source(config, &connection, &local, &trace) {
+                return Err(wrong);
+            }
         }
     }
     Ok(())

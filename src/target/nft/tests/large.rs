@@ -1,0 +1,160 @@
+//! The shape for thousands of services.
+
+use std::fmt::Write;
+
+use super::{check_form, config, lower, read};
+use crate::target::nft::model::{Destination, Pick, Statement};
+use crate::target::nft::shape::MAX_WRITTEN_OUT;
+use crate::target::nft::{Dump, Evaluator, Format, Ruleset, prove_json, prove_text};
+use crate::target::{Layout, Options};
+use crate::trace::{Machine, Walk};
+
+fn lowered(program: &str, layout: Layout) -> Ruleset {
+    let options = Options { layout, ..Options::default() };
+    let ruleset = lower(&config(program), &options, Format::Text).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    check_form(&ruleset);
+    ruleset
+}
+
+fn text(ruleset: &Ruleset) -> String {
+    let mut text = Vec::new();
+    ruleset.print_text(&mut text).expect("a vector takes everything");
+    String::from_utf8(text).expect("text")
+}
+
+/// Sets and maps that rules write out.
+fn written_out(ruleset: &Ruleset) -> usize {
+    let statements = ruleset.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+    let writes = |statement: &&Statement| match statement {
+        Statement::Match { values, .. } => values.len() > 1,
+        Statement::Tuple { .. } | Statement::Branch(_) => true,
+        Statement::Dnat { to: Destination::Addresses(_) | Destination::Endpoints(_), .. } => true,
+        _ => false,
+    };
+    statements.filter(writes).count()
+}
+
+/// Services of every kind, in both families.
+fn mixed(services: usize) -> String {
+    let mut program = String::from("net near = 10.1.0.0/16, 10.3.0.0/16, fd01::/16\n");
+    for nth in 0..services {
+        let (high, low) = (nth / 250, nth % 250);
+        let to = format!("{{10.50.{high}.{low}, [2001:db8:5::{nth:x}]}}");
+        let weights: Vec<usize> = (0..4).map(|place| 1 + (nth * 7 + place * place * (nth % 13)) % 9).collect();
+        let backends: Vec<String> = (0..4).map(|place| format!("[fd00:{place:x}::{nth:x}]:8080")).collect();
+        let mut list = String::new();
+        for place in 0..4 {
+            let _ = write!(
+                list,
+                "172.{}.{high}.{low}:8080 weight {w}, {} weight {w}, ",
+                16 + place,
+                backends[place],
+                w = weights[place]
+            );
+        }
+        let list = list.trim_end_matches(", ");
+        let options = match nth % 20 {
+            0..12 => "",
+            12..15 => "by round-robin ",
+            15..18 => "by source-hash ",
+            18 => "from 10.0.0.0/8, 192.168.0.0/16, near masquerade counter ",
+            _ => "on eth0, wg* from not 10.9.0.0/16, 10.7.0.0/16 else reject masquerade hairpin ",
+        };
+        let protocols = if nth % 3 == 0 { "tcp,udp" } else { "tcp" };
+        let _ = writeln!(program, "balance {protocols} {to}:80 as s{nth} {options}-> {list}");
+    }
+    program
+}
+
+#[test]
+fn a_program_becomes_large_by_what_its_rules_would_write_out() {
+    let few = mixed(40);
+    assert_eq!(lowered(&few, Layout::Auto), lowered(&few, Layout::Linear));
+    let many = mixed(400);
+    assert_eq!(lowered(&many, Layout::Auto), lowered(&many, Layout::Tree));
+    assert!(written_out(&lowered(&many, Layout::Linear)) > MAX_WRITTEN_OUT);
+}
+
+#[test]
+fn a_large_program_writes_few_maps_out_and_is_proven() {
+    for services in [400, 2000] {
+        let program = mixed(services);
+        let ruleset = lowered(&program, Layout::Auto);
+        assert!(written_out(&ruleset) <= MAX_WRITTEN_OUT, "{}", written_out(&ruleset));
+        let config = config(&program);
+        prove_text(&config, &text(&ruleset)).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+        let mut json = Vec::new();
+        ruleset.print_json(&mut json).expect("a vector takes everything");
+        prove_json(&config, std::str::from_utf8(&json).expect("text")).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+        let read = Dump::read_text(&text(&ruleset)).expect("own text");
+        assert_eq!(Ruleset::of_dump(&read).as_ref(), Some(&ruleset));
+    }
+}
+
+#[test]
+fn services_with_the_same_weights_share_all_but_their_elements() {
+    let program = "balance tcp 10.0.0.1:80 as a -> 10.1.0.1:1 weight 3, 10.1.0.2:2 weight 2, 10.1.0.3:3\n\
+                   balance udp 10.0.0.2:81 as b -> 10.1.0.4:4 weight 2, 10.1.0.5:5 weight 6, 10.1.0.6 weight 4\n\
+                   balance tcp 10.0.0.3:80 as c -> 10.1.0.7\n";
+    let text = text(&lowered(program, Layout::Tree));
+    let expected = r#"	map exact-ip4 {
+		type ipv4_addr . inet_proto . inet_service : verdict
+		elements = {
+			10.0.0.1 . tcp . 80 comment "test.lb:1 a" : goto pick-1,
+			10.0.0.3 . tcp . 80 comment "test.lb:3 c" : goto at-0,
+			10.0.0.2 . udp . 81 comment "test.lb:2 b" : goto pick-1,
+		}
+	}
+
+	map at-0-ip4 {
+		type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service
+		elements = {
+			10.0.0.1 . tcp . 80 comment "test.lb:1 a" : 10.1.0.1 . 1,
+			10.0.0.2 . udp . 81 comment "test.lb:2 b" : 10.1.0.5 . 5,
+			10.0.0.3 . tcp . 80 comment "test.lb:3 c" : 10.1.0.7 . 80,
+		}
+	}
+"#;
+    assert!(text.contains(expected), "{text}");
+    for part in [
+        "\tchain at-0 {\n\t\tmeta l4proto tcp dnat ip to ip daddr . meta l4proto . th dport map @at-0-ip4\n\
+         \t\tmeta l4proto udp dnat ip to ip daddr . meta l4proto . th dport map @at-0-ip4\n\t}\n",
+        "\t\tnumgen random mod 6 vmap { 0-2 : goto at-0, 3-4 : goto at-1, 5 : goto at-2 }\n",
+        "\t\t\t10.0.0.2 . udp . 81 comment \"test.lb:2 b\" : 10.1.0.6 . 81,\n",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("svc-"), "{text}");
+}
+
+/// A row of counters and one counter give the same sequence.
+#[test]
+fn turns_are_the_same_in_both_shapes() {
+    for backends in
+        ["10.1.0.1 weight 3, 10.1.0.2 weight 2", "10.1.0.1 weight 97, 10.1.0.2 weight 5, 10.1.0.3:1 weight 31"]
+    {
+        for protocols in ["tcp", "tcp,udp"] {
+            let program = format!("balance {protocols} 10.0.0.1:80 as a by round-robin -> {backends}\n");
+            let sequences = [Layout::Linear, Layout::Tree].map(|layout| {
+                let dump = Dump::read_text(&text(&lowered(&program, layout))).expect("own text");
+                let machine = Machine { local: Vec::new() };
+                Evaluator::new(&dump).sequence(&read::tcp("10.0.0.1", 80), &machine, 300).expect("it is told")
+            });
+            assert_eq!(sequences[0], sequences[1]);
+        }
+    }
+}
+
+#[test]
+fn draws_in_a_row_are_in_lowest_terms() {
+    let ruleset = lowered(
+        "balance tcp 10.0.0.1:80 counter -> 10.1.0.1 weight 4, 10.1.0.2 weight 2, 10.1.0.3 weight 3, 10.1.0.4 weight 3\n",
+        Layout::Tree,
+    );
+    let statements = ruleset.chains.iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements);
+    let draws = statements.filter_map(|statement| match statement {
+        Statement::Drawn { pick: Pick::Random { modulus }, numbers } => Some((numbers.first, numbers.last, *modulus)),
+        _ => None,
+    });
+    assert_eq!(draws.collect::<Vec<_>>(), [(0, 0, 3), (0, 0, 4), (0, 0, 2)]);
+}

@@ -1,0 +1,269 @@
+//! Rules without sets and maps of their own, for programs of thousands of services.
+//!
+//! For each set or map that a rule writes out, the kernel walks all that the transaction holds (see [`super::shape`]). So
+//! a choice becomes rules in a row, each of which draws for what those before it have left; what a rule compares with
+//! becomes a named set that all rules share that ask the same.
+//!
+//! A row of `numgen inc` rules is one sequence: the first sees every connection and takes its places of every N, the next
+//! sees the others in their order, and so on. Connection `j` gets slot `j mod N`, as from one map.
+
+use std::collections::HashMap;
+
+use num_integer::gcd;
+
+use super::model::{Chain, Choice, Destination, Field, Name, NewPort, Numbers, Pick, PortMap, Rule, Statement, Value};
+use super::model::{ValueSet, Verdict, short};
+use super::names::fixed;
+use super::shape::MAX_IN_A_ROW;
+
+/// The sets and maps that rules share.
+#[derive(Default)]
+pub struct Unfold {
+    pub sets: Vec<ValueSet>,
+    pub ports: Vec<PortMap>,
+    known_sets: HashMap<(Vec<Field>, Vec<Vec<Value>>), Name>,
+    known_ports: HashMap<Vec<(u16, u16)>, Name>,
+}
+
+/// Statements in which a choice ends.
+type Leaf = Vec<Statement>;
+
+impl Unfold {
+    /// Chains that do the same; those that a chain needs stand behind it.
+    pub fn chains(&mut self, chains: Vec<Chain>) -> Vec<Chain> {
+        let mut all = Vec::with_capacity(chains.len());
+        for Chain { name, hook, rules } in chains {
+            let at = all.len();
+            all.push(Chain { name: name.clone(), hook, rules: Vec::new() });
+            let mut row = Row { chain: &name, groups: 0, leaves: HashMap::new(), more: &mut all };
+            let mut list = Vec::with_capacity(rules.len());
+            for rule in rules {
+                self.rule(rule, &mut row, &mut list);
+            }
+            all[at].rules = list;
+        }
+        all
+    }
+
+    fn rule(&mut self, rule: Rule, row: &mut Row<'_>, rules: &mut Vec<Rule>) {
+        let Rule { statements, comment } = rule;
+        let mut statements: Vec<Statement> = statements.into_iter().map(|one| self.named(one)).collect();
+        let last = statements.pop();
+        let (pick, targets) = match last {
+            Some(Statement::Branch(Choice { pick, elements })) => {
+                (pick, elements.into_iter().map(|(numbers, to)| (numbers, vec![Statement::Verdict(to)])).collect())
+            }
+            Some(Statement::Dnat { family, to: Destination::Addresses(Choice { pick, elements }) }) => {
+                let to = |address| vec![Statement::Dnat { family, to: Destination::One(address, NewPort::Kept) }];
+                (pick, elements.into_iter().map(|(numbers, address)| (numbers, to(address))).collect::<Vec<_>>())
+            }
+            Some(Statement::Dnat { family, to: Destination::Endpoints(Choice { pick, elements }) }) => {
+                let to = |(address, port)| {
+                    vec![Statement::Dnat { family, to: Destination::One(address, NewPort::Fixed(port)) }]
+                };
+                (pick, elements.into_iter().map(|(numbers, server)| (numbers, to(server))).collect())
+            }
+            last => {
+                statements.extend(last);
+                return rules.extend(alternatives(Rule { statements, comment }));
+            }
+        };
+        // Rules that draw may not be doubled: one for each protocol stands where the choice leads.
+        let (several, before): (Leaf, Leaf) = statements.into_iter().partition(is_several);
+        let mut leaves = Vec::with_capacity(targets.len());
+        for (numbers, leaf) in targets {
+            let leaf: Leaf = several.iter().chain(&before).cloned().chain(leaf).collect();
+            let leaf = match several.is_empty() {
+                true => leaf,
+                false => vec![row.leaf(Rule { statements: leaf, comment: comment.clone() })],
+            };
+            leaves.push((numbers, leaf));
+        }
+        for (drawn, leaf) in row.cascade(pick, leaves) {
+            let statements = drawn.into_iter().chain(leaf).collect();
+            rules.push(Rule { statements, comment: comment.clone() });
+        }
+    }
+
+    /// The same with what it writes out by name.
+    fn named(&mut self, statement: Statement) -> Statement {
+        match statement {
+            Statement::Match {
+                field: field @ (Field::Source(_) | Field::Destination(_) | Field::OriginalDestination(_)),
+                negated,
+                values,
+            } if values.len() > 1 => {
+                let (key, values) = (vec![field], values.into_iter().map(|one| vec![one]).collect());
+                Statement::Member { set: self.set(key.clone(), values), key, negated }
+            }
+            Statement::Tuple { key, values } => {
+                Statement::Member { set: self.set(key.clone(), values), key, negated: false }
+            }
+            Statement::Dnat { family, to: Destination::One(address, port) } => {
+                Statement::Dnat { family, to: Destination::One(address, self.port(port)) }
+            }
+            Statement::Redirect(port) => Statement::Redirect(self.port(port)),
+            other => other,
+        }
+    }
+
+    fn set(&mut self, key: Vec<Field>, elements: Vec<Vec<Value>>) -> Name {
+        let (sets, count) = (&mut self.sets, self.known_sets.len() + 1);
+        let name = self.known_sets.entry((key, elements)).or_insert_with_key(|(key, elements)| {
+            let (word, family) = match key[..] {
+                [Field::Source(family)] => ("clients", family),
+                [Field::Destination(family) | Field::OriginalDestination(family)] => ("hosts", family),
+                [Field::Source(family) | Field::Destination(family), ..] => ("pairs", family),
+                _ => unreachable!("sets are of addresses"),
+            };
+            let name = fixed(&format!("{word}-{count}-{}", short(family)));
+            let interval = elements.iter().flatten().any(Value::is_range);
+            sets.push(ValueSet { name: name.clone(), key: key.clone(), interval, elements: elements.clone() });
+            name
+        });
+        name.clone()
+    }
+
+    fn port(&mut self, port: NewPort) -> NewPort {
+        let NewPort::Mapped { field, ports } = port else { return port };
+        let (maps, count) = (&mut self.ports, self.known_ports.len() + 1);
+        let map = self.known_ports.entry(ports).or_insert_with_key(|ports| {
+            let name = fixed(&format!("ports-{count}"));
+            maps.push(PortMap { name: name.clone(), ports: ports.clone() });
+            name
+        });
+        NewPort::Listed { field, map: map.clone() }
+    }
+}
+
+/// Whether it is a test that stands for several rules.
+fn is_several(statement: &Statement) -> bool {
+    match statement {
+        Statement::Match { field: Field::Protocol | Field::Interface, values, .. } => values.len() > 1,
+        _ => false,
+    }
+}
+
+/// One rule for each protocol and interface: no connection has two of them.
+fn alternatives(rule: Rule) -> Vec<Rule> {
+    if !rule.statements.iter().any(is_several) {
+        return vec![rule];
+    }
+    let mut heads: Vec<Vec<Statement>> = vec![Vec::new()];
+    for statement in rule.statements {
+        match statement {
+            Statement::Match { field: field @ (Field::Protocol | Field::Interface), negated, values } => {
+                let one = |value| Statement::Match { field, negated, values: vec![value] };
+                match negated {
+                    true => heads.iter_mut().for_each(|head| head.extend(values.iter().cloned().map(one))),
+                    false => {
+                        let with = |head: Vec<Statement>| {
+                            let each = values.iter().cloned().map(one);
+                            each.map(move |test| head.iter().cloned().chain([test]).collect())
+                        };
+                        heads = heads.into_iter().flat_map(with).collect();
+                    }
+                }
+            }
+            other => heads.iter_mut().for_each(|head| head.push(other.clone())),
+        }
+    }
+    heads.into_iter().map(|statements| Rule { statements, comment: rule.comment.clone() }).collect()
+}
+
+/// The rules of a chain in the making.
+struct Row<'a> {
+    chain: &'a Name,
+    groups: usize,
+    /// Chains that choices lead to, by what they do.
+    leaves: HashMap<String, Name>,
+    more: &'a mut Vec<Chain>,
+}
+
+impl Row<'_> {
+    /// Goes to a chain with one rule.
+    fn leaf(&mut self, rule: Rule) -> Statement {
+        let count = self.leaves.len() + 1;
+        let (chain, more) = (self.chain, &mut *self.more);
+        let name = self.leaves.entry(format!("{:?}", rule.statements)).or_insert_with(|| {
+            let name = fixed(&format!("{chain}-s{count}"));
+            more.push(Chain { name: name.clone(), hook: None, rules: alternatives(rule) });
+            name
+        });
+        Statement::Verdict(Verdict::Goto(name.clone()))
+    }
+
+    /// The tests in a row that make a choice, each with what it leads to. The last needs no test.
+    fn cascade(&mut self, pick: Pick, targets: Vec<(Numbers, Leaf)>) -> Vec<(Option<Statement>, Leaf)> {
+        let mut runs: Vec<(Numbers, Leaf)> = Vec::with_capacity(targets.len());
+        for (numbers, leaf) in targets {
+            match runs.last_mut() {
+                Some((last, same)) if *same == leaf => last.last = numbers.last,
+                Some(_) | None => runs.push((numbers, leaf)),
+            }
+        }
+        if let Pick::SourceHash { .. } = pick {
+            return hashed(pick, runs);
+        }
+        let parts = runs.into_iter().map(|(Numbers { first, last }, leaf)| (u64::from(last - first) + 1, leaf));
+        let parts: Vec<(u64, Leaf)> = parts.collect();
+        if parts.len() <= MAX_IN_A_ROW {
+            return in_a_row(pick, parts);
+        }
+        let size = parts.len().isqrt() + 1;
+        let mut groups = Vec::with_capacity(size);
+        let mut rest = parts.into_iter();
+        loop {
+            let group: Vec<(u64, Leaf)> = rest.by_ref().take(size).collect();
+            if group.is_empty() {
+                break;
+            }
+            self.groups += 1;
+            let name = fixed(&format!("{}-g{}", self.chain, self.groups));
+            let weight = group.iter().map(|(weight, _)| weight).sum();
+            let rules = in_a_row(pick, group)
+                .into_iter()
+                .map(|(drawn, leaf)| Rule { statements: drawn.into_iter().chain(leaf).collect(), comment: None });
+            self.more.push(Chain { name: name.clone(), hook: None, rules: rules.collect() });
+            groups.push((weight, vec![Statement::Verdict(Verdict::Goto(name))]));
+        }
+        in_a_row(pick, groups)
+    }
+}
+
+/// Each takes its part of what those before it have left.
+fn in_a_row(pick: Pick, parts: Vec<(u64, Leaf)>) -> Vec<(Option<Statement>, Leaf)> {
+    let mut left: u64 = parts.iter().map(|(weight, _)| weight).sum();
+    let with_test = |(weight, leaf): (u64, Leaf)| {
+        let of = left;
+        left -= weight;
+        if weight == of {
+            return (None, leaf);
+        }
+        let divisor = match pick {
+            Pick::Random { .. } => gcd(weight, of),
+            // A counter goes through all of its places.
+            Pick::InTurn { .. } | Pick::SourceHash { .. } => 1,
+        };
+        let modulus = u32::try_from(of / divisor).expect("no more than the modulus of the whole");
+        let numbers = Numbers { first: 0, last: (weight / divisor - 1) as u32 };
+        let pick = match pick {
+            Pick::Random { .. } => Pick::Random { modulus },
+            Pick::InTurn { .. } => Pick::InTurn { modulus },
+            Pick::SourceHash { family, seed, .. } => Pick::SourceHash { family, modulus, seed },
+        };
+        (Some(Statement::Drawn { pick, numbers }), leaf)
+    };
+    parts.into_iter().map(with_test).collect()
+}
+
+/// A hash is the same in each rule. What has the most ranges is left for the end.
+fn hashed(pick: Pick, runs: Vec<(Numbers, Leaf)>) -> Vec<(Option<Statement>, Leaf)> {
+    let ranges = |leaf: &Leaf| runs.iter().filter(|(_, other)| other == leaf).count();
+    let Some((_, rest)) = runs.iter().rev().max_by_key(|(_, leaf)| ranges(leaf)).cloned() else { return Vec::new() };
+    let others = runs.into_iter().filter(|(_, leaf)| *leaf != rest);
+    let tested = others.map(|(numbers, leaf)| (Some(Statement::Drawn { pick, numbers }), leaf));
+    let mut row: Vec<_> = tested.collect();
+    row.push((None, rest));
+    row
+}
