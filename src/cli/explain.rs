@@ -1,5 +1,6 @@
 //! `lbc explain`
 
+mod cost;
 mod foreign;
 mod options;
 
@@ -33,6 +34,12 @@ pub struct Explain {
     /// Only this service; with --rules a listener: [PROTO/]ADDR:PORT
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
+    /// What the rules cost: rules and maps that a new connection passes, what the kernel holds, bytes
+    #[arg(long, conflicts_with_all = ["rules", "service"])]
+    cost: bool,
+    /// The shape of the rules whose cost is told [default: auto]
+    #[arg(long, value_enum, requires = "cost")]
+    layout: Option<Layout>,
 }
 
 impl Explain {
@@ -54,6 +61,15 @@ impl Explain {
                 return Ok(Exit::Findings);
             }
         };
+        if self.cost {
+            return match cost::costs(&config, target, self.layout.unwrap_or_default()) {
+                Ok(costs) => cost::show(global, &costs).map(|()| Exit::Clean),
+                Err(errors) => {
+                    report(global, Stream::Err, &program.sources, &errors)?;
+                    Ok(Exit::Findings)
+                }
+            };
+        }
         let wanted = |service: &&Service| self.service.as_ref().is_none_or(|name| service.name == *name);
         let services: Vec<&Service> = config.services().iter().filter(wanted).collect();
         if let (Some(name), []) = (&self.service, services.as_slice()) {

@@ -10,7 +10,7 @@ use crate::ir::{Config, Family};
 use crate::survey::Survey;
 use crate::target::iptables::dump::{self, Dump, Match, Table, TableName};
 use crate::target::iptables::{self, Families, Hooks};
-use crate::target::{Options, nft};
+use crate::target::{Objects, Options, nft};
 use crate::trace::{Unknown, Walk};
 
 use super::Failure;
@@ -40,22 +40,47 @@ const MAX_RULES_BYTES: u64 = 256 << 20;
 pub fn compiled<T>(
     config: &Config,
     target: Target,
+    options: &Options,
     family: Family,
     walk: impl FnOnce(&dyn Walk) -> T,
 ) -> Result<T, Vec<Diagnostic>> {
-    let options = Options::default();
     let mut text = Vec::new();
     let wrote = match target {
         Target::Iptables => {
-            let rules = iptables::lower(config, &options)?;
+            let rules = iptables::lower(config, options)?;
             iptables::print_restore(&rules, Families::One(family), Hooks::Include, &mut text)
         }
-        Target::Nft => nft::lower(config, &options, nft::Format::Text)?.print_text(&mut text),
-        Target::NftJson => nft::lower(config, &options, nft::Format::Json)?.print_json(&mut text),
+        Target::Nft => nft::lower(config, options, nft::Format::Text)?.print_text(&mut text),
+        Target::NftJson => nft::lower(config, options, nft::Format::Json)?.print_json(&mut text),
     };
     wrote.expect("memory takes every write");
     let text = String::from_utf8(text).expect("all that is printed is UTF-8");
     Ok(read(&text, target, family, walk).unwrap_or_else(|errors| panic!("our own text: {}", errors.join("; "))))
+}
+
+/// What the kernel has to hold of a program's rules, and how many bytes the output has.
+pub fn size(config: &Config, target: Target, options: &Options) -> Result<(Objects, usize), Vec<Diagnostic>> {
+    let mut text = Vec::new();
+    let (objects, wrote) = match target {
+        Target::Iptables => {
+            let rules = iptables::lower(config, options)?;
+            let families = match rules.families.as_slice() {
+                [only] => Families::One(*only),
+                _ => Families::Both,
+            };
+            (rules.objects(), iptables::print_restore(&rules, families, Hooks::Include, &mut text))
+        }
+        Target::Nft => {
+            let rules = nft::lower(config, options, nft::Format::Text)?;
+            (rules.objects(), rules.print_text(&mut text))
+        }
+        Target::NftJson => {
+            let rules = nft::lower(config, options, nft::Format::Json)?;
+            (rules.objects(), rules.print_json(&mut text))
+        }
+    };
+    wrote.expect("memory takes every write");
+    Ok((objects, text.len()))
 }
 
 /// Reads a file of rules, whose kind its text says. `walk` also gets what there is to say of the file.

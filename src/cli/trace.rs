@@ -10,6 +10,7 @@ use crate::ir::{Algorithm, Config, Family};
 use crate::meaning::{self, Connection, Direction};
 use crate::packet;
 use crate::resolve::{self, sort};
+use crate::target::Options;
 use crate::trace::{Hit, Machine, Packet, Step, Trace as Walked};
 
 use super::input::Input;
@@ -49,7 +50,7 @@ impl Trace {
         let (program, syntax) = input.program(&self.subject.declarations)?;
         let target = self.subject.target();
         let found = resolve::check(&program, syntax).and_then(|config| {
-            rules::compiled(&config, target, family, |rules| {
+            rules::compiled(&config, target, &Options::default(), family, |rules| {
                 let walked = rules.walk(&packet, &machine, true);
                 let (rows, in_turn) = meant(&config, &packet, &machine, target, &walked);
                 let sequence = if in_turn { first_connections(rules, &packet, &machine, &walked) } else { None };

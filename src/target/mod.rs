@@ -6,9 +6,25 @@ pub mod nft;
 pub mod split;
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Service;
+
+/// What the kernel has to hold of an output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Objects {
+    pub chains: usize,
+    pub rules: usize,
+    /// Sets and maps with names.
+    pub named_sets: usize,
+    /// Sets and maps that stand inside rules.
+    pub written_out: usize,
+    /// Of all sets and maps, before any client is remembered.
+    pub elements: usize,
+    /// With names; those of iptables are part of its rules.
+    pub counters: usize,
+}
 
 /// What the command line says about the output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

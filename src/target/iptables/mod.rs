@@ -9,6 +9,7 @@ mod listen;
 mod lower;
 pub mod model;
 mod names;
+mod objects;
 mod plant;
 mod proof;
 mod read;

@@ -25,6 +25,7 @@ mod lower;
 pub mod model;
 mod names;
 mod narrow;
+mod objects;
 mod piece;
 mod portion;
 mod proof;
