@@ -28,6 +28,8 @@ mod harness;
 mod help;
 #[path = "cli/limits.rs"]
 mod limits;
+#[path = "cli/lint.rs"]
+mod lint;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/paths.rs"]

@@ -5,10 +5,12 @@
 
 mod check;
 mod compile;
+mod config;
 mod explain;
 mod fmt;
 mod input;
 mod output;
+mod project;
 mod render;
 mod rules;
 mod show;

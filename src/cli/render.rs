@@ -9,8 +9,8 @@ use miette::{
 };
 use serde::Serialize;
 
-use crate::diagnostic::{Diagnostic, Label, Severity};
-use crate::source::{Source, Sources, Span};
+use crate::diagnostic::{Applicability, Diagnostic, Label, Severity};
+use crate::source::{Loc, Source, Sources, Span};
 
 use super::output::write;
 use super::{Color, Failure, Global, OutputFormat};
@@ -62,6 +62,32 @@ pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagno
     }
 }
 
+/// `1 error`, `2 errors`
+fn counted(count: usize, what: &str) -> String {
+    let plural = match (count, what.strip_suffix('x')) {
+        (1, _) => "",
+        (_, Some(_)) => "es",
+        (_, None) => "s",
+    };
+    format!("{count} {what}{plural}")
+}
+
+/// Prints how many findings were fixed, and how many can be.
+pub fn summary(global: &Global, stream: Stream, fixed: usize, fixable: usize) -> Result<(), Failure> {
+    let mut lines = String::new();
+    if fixed > 0 {
+        lines.push_str(&format!("{} applied\n", counted(fixed, "fix")));
+    }
+    if fixable > 0 {
+        lines.push_str(&format!("{fixable} can be fixed with `--fix`\n"));
+    }
+    match (global.output_format, stream) {
+        (OutputFormat::Full, Stream::Out) => write(io::stdout().lock(), lines.as_bytes()),
+        (OutputFormat::Full, Stream::Err) => write(io::stderr().lock(), lines.as_bytes()),
+        (OutputFormat::Concise | OutputFormat::Json | OutputFormat::JsonLines, _) => Ok(()),
+    }
+}
+
 /// Prints a line about the whole run on standard error. It has no place, and the JSON forms no field for it.
 pub fn warn(global: &Global, message: &str) -> Result<(), Failure> {
     match global.output_format {
@@ -104,8 +130,10 @@ fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic],
         text.push('\n');
     }
     if !list.is_empty() {
-        let plural = if list.len() == 1 { "" } else { "s" };
-        let _ = writeln!(text, "{} error{plural}", list.len());
+        let errors = list.iter().filter(|one| one.severity == Severity::Error).count();
+        let counts = [(errors, "error"), (list.len() - errors, "warning")];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| counted(count, what));
+        let _ = writeln!(text, "{}", counts.collect::<Vec<_>>().join(", "));
     }
     if !unicode {
         let ascii = text.replace('…', "...");
@@ -404,7 +432,21 @@ struct Json<'a> {
     place: Place<'a>,
     labels: Vec<JsonLabel<'a>>,
     help: Option<&'a str>,
-    fix: Option<()>,
+    fix: Option<JsonFix<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonFix<'a> {
+    applicability: &'static str,
+    message: &'a str,
+    edits: Vec<JsonEdit<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonEdit<'a> {
+    content: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
 }
 
 #[derive(Serialize)]
@@ -444,19 +486,30 @@ fn json<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Json<'a> {
             Severity::Warning => "warning",
         },
         message: &diagnostic.message,
-        place: json_place(sources, &diagnostic.primary),
+        place: json_place(sources, diagnostic.primary.loc),
         labels: diagnostic
             .labels
             .iter()
-            .map(|label| JsonLabel { message: &label.text, place: json_place(sources, label) })
+            .map(|label| JsonLabel { message: &label.text, place: json_place(sources, label.loc) })
             .collect(),
         help: diagnostic.help.as_deref(),
-        fix: None,
+        fix: diagnostic.fix.as_deref().map(|fix| JsonFix {
+            applicability: match fix.applicability {
+                Applicability::Safe => "safe",
+                Applicability::Unsafe => "unsafe",
+            },
+            message: &fix.message,
+            edits: fix
+                .edits
+                .iter()
+                .map(|edit| JsonEdit { content: &edit.text, place: json_place(sources, edit.loc) })
+                .collect(),
+        }),
     }
 }
 
-fn json_place<'a>(sources: &'a Sources, label: &Label) -> Place<'a> {
-    let (source, span) = place(sources, label);
+fn json_place(sources: &Sources, loc: Loc) -> Place<'_> {
+    let (source, span) = (sources.get(loc.source), loc.span);
     let (line, column) = source.position(span.start);
     let (end_line, end_column) = source.position(span.end);
     Place { file: &source.path, line, column, end_line, end_column }

@@ -17,7 +17,6 @@ mod service;
 mod tests;
 mod walk;
 
-pub use front::sticky_capacity;
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::prove;
