@@ -144,7 +144,7 @@ impl Compile {
         let exit = match (&self.check, &self.output) {
             (Some(path), _) => {
                 let stale = compare(path, &proven.unwrap_or_else(|| rules.text()))?;
-                let flows = stale.as_deref().map(|changed| stale_flows(&config, changed.lines())).unwrap_or_default();
+                let flows = stale.as_deref().map(|changed| stale_flows(&config, changed)).unwrap_or_default();
                 if !flows.is_empty() && settings.selection.has(Code::UdpStaleFlows) {
                     report(global, Stream::Err, &program.sources, &sort(&program, flows))?;
                 }

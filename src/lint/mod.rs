@@ -15,9 +15,13 @@ mod suppress;
 #[cfg(test)]
 mod tests;
 
-use crate::diagnostic::{Code, Diagnostic};
+use std::collections::BTreeMap;
+
+use crate::diagnostic::{Code, Diagnostic, at};
 use crate::ir::Config;
 use crate::program::Program;
+use crate::source::{SourceId, Span};
+use crate::syntax::MAX_ERRORS;
 
 use context::Context;
 pub use doc::{Doc, document, page};
@@ -75,7 +79,28 @@ pub fn check(program: &Program, config: &Config, settings: &Settings) -> Vec<Dia
     let context = Context::new(program, config, settings);
     let selected = LINTS.iter().filter(|lint| settings.selection.has(lint.code));
     let found = selected.flat_map(|lint| (lint.check)(&context)).collect();
-    suppress::apply(program, &settings.selection, found)
+    bounded(program, suppress::apply(program, &settings.selection, found))
+}
+
+/// At most [`MAX_ERRORS`] findings in a file, as of errors; one that has more says so at its end.
+fn bounded(program: &Program, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if found.len() <= MAX_ERRORS {
+        return found;
+    }
+    found.sort_by_key(|one| (one.primary.loc, one.code));
+    let mut counts: BTreeMap<SourceId, (usize, Code)> = BTreeMap::new();
+    found.retain(|one| {
+        let (count, code) = counts.entry(one.primary.loc.source).or_insert((0, one.code));
+        *count += 1;
+        *code = one.code;
+        *count <= MAX_ERRORS
+    });
+    for (source, (_, code)) in counts.into_iter().filter(|(_, (count, _))| *count > MAX_ERRORS) {
+        let end = program.sources.get(source).text().len() as u32;
+        let message = format!("more than {MAX_ERRORS} findings in this file; the others are not shown");
+        found.push(Diagnostic::warning(code, at(source, Span::new(end, end)), message));
+    }
+    found
 }
 
 pub use rules::udp_stale_flows::stale_flows;

@@ -1,5 +1,6 @@
 //! LB105
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
@@ -9,6 +10,7 @@ use crate::endpoint::PortRange;
 use crate::lint::context::{Context, List};
 use crate::lint::edit::{remove_backend, set_weight};
 use crate::lint::{Doc, Lint};
+use crate::source::Span;
 use crate::statement::backends::{Backend, Server};
 
 pub const LINT: Lint = Lint {
@@ -35,6 +37,8 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         }
         let mut written = HashMap::with_capacity(list.list.len());
         let mut addresses: HashMap<Key, usize> = HashMap::with_capacity(list.list.len());
+        // By the first of them.
+        let mut repeated: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (index, backend) in list.list.iter().enumerate() {
             let key = context.member(list.source, backend);
             let mut same = written.get(&key).copied();
@@ -46,9 +50,10 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             }
             written.entry(key).or_insert(index);
             if let Some(first) = same {
-                found.push(diagnostic(context, list, first, index));
+                repeated.entry(first).or_default().push(index);
             }
         }
+        found.extend(repeated.into_iter().map(|(first, others)| diagnostic(context, list, first, &others)));
     }
     found
 }
@@ -65,18 +70,22 @@ fn is_plain_and_distinct(list: &[Backend]) -> bool {
         && list.iter().enumerate().all(|(index, one)| list[..index].iter().all(|other| !same(one, other)))
 }
 
-fn diagnostic(context: &Context<'_>, list: List<'_>, first: usize, second: usize) -> Diagnostic {
-    let (one, other) = (&list.list[first], &list.list[second]);
-    let text = context.text(list.source, crate::source::Span::new(other.span.start, name_end(other)));
+fn diagnostic(context: &Context<'_>, list: List<'_>, first: usize, others: &[usize]) -> Diagnostic {
+    let (one, other) = (&list.list[first], &list.list[others[0]]);
+    let text = context.text(list.source, Span::new(other.span.start, name_end(other)));
+    let times = match others.len() {
+        1 => String::new(),
+        others => format!(", {} times in all", others + 1),
+    };
     Diagnostic::warning(
         Code::DuplicateBackend,
         at(list.source, other.span),
-        format!("`{text}` is in the list already: it gets both shares"),
+        format!("`{text}` is in the list already{times}: it gets the shares of all"),
     )
     .here("again here")
     .label(at(list.source, one.span), "first listed here")
-    .help("leave one of the two out, and give the other one the weight of both")
-    .fix(merge(context, list, first, second))
+    .help("list it once, with the sum of the weights")
+    .fix(merge(context, list, first, others))
 }
 
 fn name_end(backend: &Backend) -> u32 {
@@ -87,15 +96,23 @@ fn name_end(backend: &Backend) -> u32 {
     }
 }
 
-fn merge(context: &Context<'_>, list: List<'_>, first: usize, second: usize) -> Option<Fix> {
-    let (one, other) = (&list.list[first], &list.list[second]);
-    if context.member(list.source, one) != context.member(list.source, other) || context.overrides(list) {
+fn merge(context: &Context<'_>, list: List<'_>, first: usize, others: &[usize]) -> Option<Fix> {
+    let one = &list.list[first];
+    let key = context.member(list.source, one);
+    if context.overrides(list) || others.iter().any(|other| context.member(list.source, &list.list[*other]) != key) {
         return None;
     }
-    let weight = |backend: &Backend| backend.weight.map_or(1, |weight| weight.value);
-    let sum = weight(one).checked_add(weight(other))?;
-    let edits =
-        vec![set_weight(list.source, one, sum), remove_backend(context.program, list.source, list.list, second)?];
+    let weight = |index: usize| list.list[index].weight.map_or(1, |weight| weight.value);
+    let sum = others.iter().try_fold(weight(first), |sum, other| sum.checked_add(weight(*other)))?;
+    let mut edits = vec![set_weight(list.source, one, sum)];
+    for &other in others {
+        let removal = remove_backend(context.program, list.source, list.list, other)?;
+        // Lines and separators of neighbours overlap.
+        match edits.last_mut().filter(|last| last.text.is_empty() && last.loc.span.end >= removal.loc.span.start) {
+            Some(last) => last.loc.span = last.loc.span.to(removal.loc.span),
+            None => edits.push(removal),
+        }
+    }
     let applicability = if list.random { Applicability::Safe } else { Applicability::Unsafe };
     Some(Fix::new(applicability, format!("write it once, with `weight {sum}`"), edits))
 }

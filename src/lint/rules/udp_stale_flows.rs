@@ -7,6 +7,7 @@ use crate::ir::{Config, Destination, Service};
 use crate::lint::context::Context;
 use crate::lint::{Doc, Lint};
 use crate::statement::balance::Protocol;
+use crate::statement::net::show;
 
 pub const LINT: Lint = Lint {
     code: Code::UdpStaleFlows,
@@ -28,20 +29,21 @@ fn check(_: &Context<'_>) -> Vec<Diagnostic> {
     Vec::new()
 }
 
-/// The findings where the rules of some services changed: those whose label stands in `changed`.
-pub fn stale_flows<'t>(config: &Config, changed: impl IntoIterator<Item = &'t str>) -> Vec<Diagnostic> {
-    let quoted = |line: &'t str| line.split('"').skip(1).step_by(2).map(|text| text.trim_end().to_owned());
-    let changed: BTreeSet<String> = changed.into_iter().flat_map(quoted).collect();
+/// The findings where the rules of some services changed: those whose label stands in a line of the patch.
+pub fn stale_flows(config: &Config, patch: &str) -> Vec<Diagnostic> {
+    let changed = patch.lines().skip(2).filter(|line| line.starts_with(['+', '-']));
+    let quoted = |line: &str| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let changed: BTreeSet<String> = changed.flat_map(quoted).collect();
     let udp = config.services().iter().filter(|service| service.protocols.contains(&Protocol::Udp));
     let stale = udp.filter(|service| changed.contains(&config.label(service)));
-    stale.map(|service| diagnostic(service)).collect()
+    stale.map(diagnostic).collect()
 }
 
 fn diagnostic(service: &Service) -> Diagnostic {
     let mut lines = Vec::new();
     for ports in &service.ports {
         let place = match service.destinations.as_slice() {
-            [Destination::Prefix(net)] => format!(" --orig-dst {net}"),
+            [Destination::Prefix(net)] => format!(" --orig-dst {}", show(*net)),
             _ => String::new(),
         };
         match ports.is_single() {
