@@ -153,7 +153,7 @@ pub struct Diagnostic {
     pub primary: Label,
     pub labels: Vec<Label>,
     /// Lines behind the first are to be copied as they are.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     pub fix: Option<Box<Fix>>,
 }
 
@@ -190,13 +190,13 @@ impl Diagnostic {
 
     /// What to write instead.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
-        self.help = Some(text.into());
+        self.help = Some(text.into().into_boxed_str());
         self
     }
 
     /// As [`Diagnostic::help`], where there is something to say.
     pub fn maybe_help(mut self, text: Option<String>) -> Diagnostic {
-        self.help = text.or(self.help);
+        self.help = text.map(String::into_boxed_str).or(self.help);
         self
     }
 }
