@@ -30,6 +30,8 @@ mod help;
 mod limits;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/machines.rs"]
+mod machines;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/paths.rs"]
