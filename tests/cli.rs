@@ -36,6 +36,8 @@ mod machines;
 mod output;
 #[path = "cli/paths.rs"]
 mod paths;
+#[path = "cli/project.rs"]
+mod project;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/trace.rs"]

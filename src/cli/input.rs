@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File as FsFile};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 
@@ -280,7 +280,7 @@ impl Loader<'_> {
     fn include(&mut self, id: SourceId, span: Span, path: &Path, open: &mut Vec<Identity>) {
         let loc = at(id, span);
         let text = self.program.sources.text(loc).to_owned();
-        let target = path.parent().unwrap_or(Path::new("")).join(&text);
+        let target = tidy(&path.parent().unwrap_or(Path::new("")).join(&text));
         let error = |message: String| Diagnostic::error(Code::Include, loc, message);
         let opened = match include_file(&target) {
             Ok(opened) => opened,
@@ -319,6 +319,21 @@ impl Loader<'_> {
         open.push(identity);
         self.follow(included, &target, open);
         open.pop();
+    }
+}
+
+/// A path without `DIR/..` in it, where that is the same file: links may lead elsewhere.
+fn tidy(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match (part, short.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(short.pop()),
+            (part, _) => short.push(part),
+        }
+    }
+    match (short.canonicalize(), path.canonicalize()) {
+        (Ok(one), Ok(other)) if one == other => short,
+        (_, _) => path.to_owned(),
     }
 }
 
