@@ -45,14 +45,19 @@ pub fn units(input: &Input, declarations: &Declarations) -> Result<Vec<Unit>, Fa
                 let input = Input { paths, stdin_filename: input.stdin_filename.clone() };
                 units.push(Unit { input, config: Rc::new(Config::default()) });
             }
-            Some(file) => units.extend(of_config(&file, given, declarations)?),
+            Some(file) => units.extend(of_config(&file, given, declarations, &mut configs)?),
         }
     }
     Ok(units)
 }
 
 /// The roots of one lbc.toml that hold any of the given files, and a program of those that no root holds.
-fn of_config(file: &Path, given: Vec<(PathBuf, Identity)>, declarations: &Declarations) -> Result<Vec<Unit>, Failure> {
+fn of_config(
+    file: &Path,
+    given: Vec<(PathBuf, Identity)>,
+    declarations: &Declarations,
+    configs: &mut Configs,
+) -> Result<Vec<Unit>, Failure> {
     let config = Rc::new(Config::read(file)?);
     let base = file.parent().map(relative).unwrap_or_default();
     let whole = vec![PathBuf::from(".")];
@@ -60,7 +65,13 @@ fn of_config(file: &Path, given: Vec<(PathBuf, Identity)>, declarations: &Declar
     let wanted = missing.clone();
     let mut units = Vec::new();
     for root in config.roots.as_ref().unwrap_or(&whole) {
-        let input = Input { paths: root_files(&base, root)?, stdin_filename: String::new() };
+        let mut paths = root_files(&base, root)?;
+        // What is below another lbc.toml is that one's.
+        paths.retain(|path| configs.file_for(path).as_deref() == Some(file));
+        if paths.is_empty() {
+            continue;
+        }
+        let input = Input { paths, stdin_filename: String::new() };
         let Loaded { origins, .. } = input.load(declarations, &Overlay::new())?;
         let read: BTreeSet<Identity> = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
         if read.is_disjoint(&wanted) {
@@ -70,7 +81,7 @@ fn of_config(file: &Path, given: Vec<(PathBuf, Identity)>, declarations: &Declar
         units.push(Unit { input, config: config.clone() });
     }
     let rest: Vec<PathBuf> =
-        given.into_iter().filter(|(_, identity)| missing.contains(identity)).map(|(path, _)| path).collect();
+        given.into_iter().filter(|(_, identity)| missing.contains(identity)).map(|(path, _)| plain(&path)).collect();
     if !rest.is_empty() {
         units.push(Unit { input: Input { paths: rest, stdin_filename: String::new() }, config });
     }
