@@ -16,6 +16,7 @@ use crate::statement::{Statement, host};
 use crate::syntax::{Errors, In, shorten};
 
 use super::Failure;
+use super::config::Configs;
 
 /// What every command reads.
 #[derive(Clone, Debug, Args)]
@@ -143,6 +144,7 @@ impl Input {
             read: HashSet::new(),
             origins: Vec::new(),
             overlay,
+            configs: Configs::default(),
         };
         let mut failures = Vec::new();
         for file in self.files()? {
@@ -220,6 +222,7 @@ struct Loader<'o> {
     read: HashSet<Identity>,
     origins: Vec<Option<(Identity, Option<PathBuf>)>>,
     overlay: &'o Overlay,
+    configs: Configs,
 }
 
 impl Loader<'_> {
@@ -246,7 +249,10 @@ impl Loader<'_> {
     }
 
     fn add(&mut self, name: &str, path: &Path, bytes: Vec<u8>) -> SourceId {
-        let (source, error) = source(name, path, bytes);
+        let (mut source, error) = source(name, path, bytes);
+        if let Some(origin) = self.below_config(path) {
+            source.origin = origin;
+        }
         let id = self.program.sources.add(source);
         let file = match error {
             Some((span, message, help)) => {
@@ -261,6 +267,15 @@ impl Loader<'_> {
         };
         self.program.files.push(file);
         id
+    }
+
+    /// The path relative to the lbc.toml that holds for a file.
+    fn below_config(&mut self, path: &Path) -> Option<String> {
+        let config = self.configs.file_for(path)?;
+        let absolute =
+            path.parent()?.canonicalize().or_else(|_| Path::new(".").canonicalize()).ok()?.join(path.file_name()?);
+        let below = absolute.strip_prefix(config.parent()?).ok()?;
+        Some(below.to_string_lossy().into_owned())
     }
 
     /// Puts a file's statements into program order, and the files it includes where it includes them.

@@ -90,6 +90,21 @@ fn the_target_is_known() {
 }
 
 #[test]
+fn comments_of_rules_have_paths_relative_to_it() {
+    let test =
+        Test::new().file("top/lbc.toml", "").file("top/edge/web.lb", "include \"../x.lb\"\nbalance tcp 80 -> a\n");
+    let test = test.file("top/x.lb", "host a = 10.0.0.1\nbalance tcp 81 -> a\n");
+    let run = test.run("compile --target nft top/edge/web.lb");
+    assert!(
+        run.clean().contains("comment \"edge/web.lb:2 tcp-80\"") && run.stdout.contains("\"x.lb:2 tcp-81\""),
+        "{}",
+        run.stdout
+    );
+    let absolute = test.path("top/edge/web.lb").display().to_string();
+    assert_eq!(test.run_args(["compile", "--target", "nft", &absolute]).stdout, run.stdout);
+}
+
+#[test]
 fn what_is_wrong_with_it_is_a_failure() {
     for (text, message) in [
         ("targte = \"nft\"\n", "lbc.toml: unknown key `targte`; did you mean `target`?"),
