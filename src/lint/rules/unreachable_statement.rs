@@ -1,11 +1,11 @@
 //! LB113
 
-use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
+use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix};
 use crate::lint::context::{Balanced, Context};
 use crate::lint::edit::{remove_statement, starts_line, statement_text};
 use crate::lint::overlap::Overlap;
 use crate::lint::{Doc, Lint};
-use crate::statement::Statement;
+use crate::statement::{Item, Statement};
 
 pub const LINT: Lint = Lint {
     code: Code::UnreachableStatement,
@@ -22,6 +22,8 @@ pub const LINT: Lint = Lint {
     check,
 };
 
+/// Statements that one is moved over.
+const MAX_MOVE: usize = 1_000;
 /// The services that are named; more say no more.
 const MAX_LABELS: usize = 3;
 
@@ -56,14 +58,12 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let message = format!("`{name}` is never reached: {}{more} before it take every connection", names.join(", "));
-        let mut diagnostic = Diagnostic::warning(
-            Code::UnreachableStatement,
-            own.listen(),
-            message.replace("before it take", if takers.len() == 1 { "before it takes" } else { "before it take" }),
-        )
-        .here("never reached")
-        .help(format!("put the statement before `{}`, or leave it out", first.service.name));
+        let takes = if takers.len() == 1 { "takes" } else { "take" };
+        let message =
+            format!("`{name}` is never reached: {}{more} before it {takes} every connection", names.join(", "));
+        let mut diagnostic = Diagnostic::warning(Code::UnreachableStatement, own.listen(), message)
+            .here("never reached")
+            .help(format!("put the statement before `{}`, or leave it out", first.service.name));
         for taker in takers.iter().take(MAX_LABELS) {
             diagnostic = diagnostic.label(taker.listen(), "the first match wins");
         }
@@ -81,10 +81,11 @@ fn reorder(context: &Context<'_>, own: &Balanced<'_>, takers: &[&Balanced<'_>]) 
         return None;
     }
     let text = context.program.sources.get(own.source).text();
-    let range = first.item.span.start..own.item.span.end;
-    let files = &context.program.files[own.source.0 as usize];
-    let between = files.items.iter().filter(|item| range.contains(&item.span.start));
-    if between.into_iter().any(|item| matches!(item.statement, Statement::Default(_) | Statement::Include(_))) {
+    let items = &context.program.files[own.source.0 as usize].items;
+    let start = items.partition_point(|item| item.span.start < first.item.span.start);
+    let end = items.partition_point(|item| item.span.start < own.item.span.start);
+    let stays = |item: &Item| matches!(item.statement, Statement::Default(_) | Statement::Include(_));
+    if start >= end || end - start > MAX_MOVE || items[start..end].iter().any(stays) {
         return None;
     }
     let removed = remove_statement(context.program, own.source, own.item);
@@ -95,7 +96,6 @@ fn reorder(context: &Context<'_>, own: &Balanced<'_>, takers: &[&Balanced<'_>]) 
     }
     let moved = if moved.ends_with('\n') { moved.to_owned() } else { format!("{moved}\n") };
     let edits = vec![Edit::insert(own.source, start, moved), removed];
-    debug_assert!(at(own.source, own.item.span).source == first.source);
     Some(Fix::new(Applicability::Unsafe, format!("move it before `{}`", first.service.name), edits))
 }
 
