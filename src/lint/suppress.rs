@@ -2,6 +2,8 @@
 //!
 //! A comment behind something speaks of its own line; one on a line of its own speaks of the next line that is no comment.
 
+use std::rc::Rc;
+
 use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at, did_you_mean};
@@ -38,7 +40,7 @@ struct Suppression {
     /// The whole comment.
     comment: Span,
     /// The codes between the brackets.
-    list: Vec<Span>,
+    list: Rc<[Span]>,
     /// Which of them it is.
     index: usize,
     code: Option<Code>,
@@ -58,17 +60,19 @@ pub fn apply(program: &Program, selection: &Selection, found: Vec<Diagnostic>) -
         {
             continue;
         }
-        for comment in comments(source.text()) {
+        let comments = comments(source.text());
+        let lines = lines_of(source, &comments);
+        for (comment, line) in comments.into_iter().zip(lines) {
             let Some((whole_file, list)) = parse(source, comment) else { continue };
             let list = match list {
-                Ok(list) => list,
+                Ok(list) => Rc::<[Span]>::from(list),
                 Err(help) => {
                     let message = "a suppression without codes suppresses nothing";
                     broken.push(Diagnostic::warning(Code::UnusedSuppression, at(id, comment), message).help(help));
                     continue;
                 }
             };
-            let line = if whole_file { 0 } else { line_of(source, comment) };
+            let line = if whole_file { 0 } else { line };
             for index in 0..list.len() {
                 let text = &source.text()[list[index].range()];
                 let code = Code::find(text);
@@ -134,20 +138,18 @@ fn parse(source: &Source, comment: Span) -> Option<(bool, Result<Vec<Span>, &'st
     Some((whole_file, if list.is_empty() { Err(HELP) } else { Ok(list) }))
 }
 
-/// The line that a comment speaks of, counted from 1.
-fn line_of(source: &Source, comment: Span) -> usize {
+/// The line that each comment speaks of, counted from 1.
+fn lines_of(source: &Source, comments: &[Span]) -> Vec<usize> {
     let text = source.text();
-    let own = source.line(comment.start);
-    if !starts_line(text, blanks_before(text, comment.start)) {
-        return own;
+    let own: Vec<usize> = comments.iter().map(|comment| source.line(comment.start)).collect();
+    let alone = |comment: &Span| starts_line(text, blanks_before(text, comment.start));
+    let mut lines = own.clone();
+    for index in (0..comments.len()).rev().filter(|index| alone(&comments[*index])) {
+        let next = index + 1;
+        let stacked = next < comments.len() && own[next] == own[index] + 1 && alone(&comments[next]);
+        lines[index] = if stacked { lines[next] } else { own[index] + 1 };
     }
-    let mut start = next_line(text, comment.end);
-    let mut line = own + 1;
-    while text[start as usize..].trim_start_matches([' ', '\t']).starts_with('#') {
-        start = next_line(text, start);
-        line += 1;
-    }
-    line
+    lines
 }
 
 impl Suppression {

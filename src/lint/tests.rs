@@ -210,6 +210,16 @@ fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
     assert_eq!(codes("# lbc: ignore[LB102]\nbalance tcp 22 -> 10.0.0.1 # lbc: ignore[LB102]\n"), ["LB206"]);
 }
 
+#[test]
+fn a_hundred_thousand_suppressions_take_no_time() {
+    let start = std::time::Instant::now();
+    let lines = "# lbc: ignore[LB102]\n".repeat(100_000);
+    let codes = vec!["LB104"; 100_000].join(",");
+    let text = format!("{lines}balance tcp 22 -> 10.0.0.1\n# lbc: ignore[{codes}]\n");
+    assert_eq!(found(&text).last().map(|one| one.code), Some(Code::UnusedSuppression));
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
 /// Weights, spellings and names that the fixes are about.
 const BACKENDS: &[&str] = &[
     "a:8080 weight 4, b:8080 weight 2",
