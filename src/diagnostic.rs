@@ -50,7 +50,82 @@ codes! {
     TargetLimit = "017" "target-limit": "more than a target can hold";
     NotAnAddress = "018" "not-an-address": "a DNS name where an address or a declared host is needed";
     UnsupportedOnTarget = "019" "unsupported-on-target": "an option that the target cannot do";
+    AnyDestination = "101" "any-destination": "a listener on any destination, from anyone, on every interface";
+    ManagementPort = "102" "management-port": "a port that this machine is managed by is balanced away";
+    HairpinWithoutMasquerade = "103" "hairpin-without-masquerade": "clients that share a net with their backend, and no masquerade";
+    LoopbackBackend = "104" "loopback-backend": "a backend in 127.0.0.0/8 or ::1";
+    DuplicateBackend = "105" "duplicate-backend": "the same address and port twice in one list";
+    PartialOverlap = "106" "partial-overlap": "listeners that overlap in part, so that their order decides";
+    MissingFamily = "107" "missing-family": "some backends of a list serve a family that others lack";
+    CoarseHash = "108" "coarse-hash": "so few buckets that a share is off by more than one point";
     StickyCapacity = "109" "sticky-capacity": "sticky clients in a list that holds 100 of them";
+    UdpStaleFlows = "110" "udp-stale-flows": "a UDP service changed, and the kernel still remembers its old flows";
+    AllWeightsZero = "111" "all-weights-zero": "a service that rejects everything";
+    BackendInListener = "112" "backend-in-listener": "a backend that is inside its own listener";
+    UnreachableStatement = "113" "unreachable-statement": "everything that a statement matches is matched before it";
+    ReducibleWeights = "201" "reducible-weights": "weights with a common factor";
+    UnusedName = "202" "unused-name": "a name that is declared and never used";
+    MixedWeights = "203" "mixed-weights": "some backends with a written weight, some without";
+    UnusualAddress = "204" "unusual-address": "an unspecified, multicast, broadcast or network address";
+    RedundantOption = "205" "redundant-option": "an option that changes nothing";
+    UnusedSuppression = "206" "unused-suppression": "a suppression that suppresses nothing";
+}
+
+impl Code {
+    /// Whether it is a lint: the output is right, and the finding can be suppressed.
+    pub fn is_lint(self) -> bool {
+        self.as_str() >= "LB1"
+    }
+
+    /// The code of this number (`LB104`) or name (`loopback-backend`).
+    pub fn find(text: &str) -> Option<Code> {
+        Code::ALL.iter().copied().find(|code| code.as_str() == text || code.name() == text)
+    }
+}
+
+/// Whether a fix keeps the meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Applicability {
+    /// The program means the same.
+    Safe,
+    /// The program means something else, which is probably what was meant.
+    Unsafe,
+}
+
+/// A piece of text to be put in the place of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    pub loc: Loc,
+    pub text: String,
+}
+
+/// What to write instead, as edits that belong together and do not overlap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    pub applicability: Applicability,
+    /// What it does, such as "remove `host a`".
+    pub message: String,
+    pub edits: Vec<Edit>,
+}
+
+impl Fix {
+    pub fn new(applicability: Applicability, message: impl Into<String>, edits: Vec<Edit>) -> Fix {
+        Fix { applicability, message: message.into(), edits }
+    }
+}
+
+impl Edit {
+    pub fn replace(source: SourceId, span: Span, text: impl Into<String>) -> Edit {
+        Edit { loc: at(source, span), text: text.into() }
+    }
+
+    pub fn insert(source: SourceId, offset: u32, text: impl Into<String>) -> Edit {
+        Edit::replace(source, Span::new(offset, offset), text)
+    }
+
+    pub fn remove(source: SourceId, span: Span) -> Edit {
+        Edit::replace(source, span, "")
+    }
 }
 
 /// How much a finding weighs.
@@ -78,7 +153,8 @@ pub struct Diagnostic {
     pub primary: Label,
     pub labels: Vec<Label>,
     /// Lines behind the first are to be copied as they are.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
+    pub fix: Option<Box<Fix>>,
 }
 
 impl Diagnostic {
@@ -91,6 +167,7 @@ impl Diagnostic {
             primary: Label { loc, text: String::new() },
             labels: Vec::new(),
             help: None,
+            fix: None,
         }
     }
 
@@ -113,13 +190,29 @@ impl Diagnostic {
 
     /// What to write instead.
     pub fn help(mut self, text: impl Into<String>) -> Diagnostic {
-        self.help = Some(text.into());
+        self.help = Some(text.into().into_boxed_str());
         self
     }
 
     /// As [`Diagnostic::help`], where there is something to say.
     pub fn maybe_help(mut self, text: Option<String>) -> Diagnostic {
-        self.help = text.or(self.help);
+        self.help = text.map(String::into_boxed_str).or(self.help);
+        self
+    }
+}
+
+impl Diagnostic {
+    /// The same of sources whose numbers are higher by `first`.
+    pub fn renumber(mut self, first: u32) -> Diagnostic {
+        let labels = [&mut self.primary].into_iter().chain(&mut self.labels).map(|label| &mut label.loc);
+        let edits = self.fix.iter_mut().flat_map(|fix| &mut fix.edits).map(|edit| &mut edit.loc);
+        labels.chain(edits).for_each(|loc| loc.source.0 += first);
+        self
+    }
+
+    /// What can be written instead without further thought.
+    pub fn fix(mut self, fix: Option<Fix>) -> Diagnostic {
+        self.fix = fix.map(Box::new);
         self
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! text ──parse──▶ File ──resolve──▶ ir::Config ──lower──▶ rules (typed model of one target)
 //!                  │                   │                      │
-//!                  └─ fmt              ├─ meaning             ├─ print: text, JSON
+//!                  └─ fmt              ├─ meaning, lint       ├─ print: text, JSON
 //!                                      └─ explain, which      └─ read back ──▶ walk: trace, validate, listeners
 //! ```
 //!
@@ -23,6 +23,7 @@ mod generated;
 pub mod ir;
 mod jhash;
 pub mod keyword;
+pub mod lint;
 pub mod list;
 pub mod listeners;
 pub mod meaning;

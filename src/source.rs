@@ -199,6 +199,13 @@ impl Sources {
         &self.list[id.0 as usize]
     }
 
+    /// Appends the texts of another run; theirs are numbered from the returned number on.
+    pub fn append(&mut self, other: Sources) -> u32 {
+        let first = self.list.len() as u32;
+        self.list.extend(other.list);
+        first
+    }
+
     /// The text of a place.
     pub fn text(&self, loc: Loc) -> &str {
         &self.get(loc.source).text[loc.span.range()]

@@ -28,10 +28,16 @@ mod harness;
 mod help;
 #[path = "cli/limits.rs"]
 mod limits;
+#[path = "cli/lint.rs"]
+mod lint;
+#[path = "cli/machines.rs"]
+mod machines;
 #[path = "cli/output.rs"]
 mod output;
 #[path = "cli/paths.rs"]
 mod paths;
+#[path = "cli/project.rs"]
+mod project;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/trace.rs"]

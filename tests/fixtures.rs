@@ -39,6 +39,19 @@ fn diagnose(folder: &str, name: &str, text: &str) -> (Sources, Vec<Diagnostic>) 
             let found = lbc::resolve::check(&program, syntax).err().unwrap_or_default();
             return (program.sources, found);
         }
+        "lint" => {
+            let (file, syntax) = lbc::file::parse(sources.get(id), id);
+            let mut program = Program { sources, files: vec![file], ..Program::default() };
+            for index in 0..program.files[0].items.len() {
+                program.push_order(id, index);
+            }
+            let found = match lbc::resolve::check(&program, syntax) {
+                Ok(config) => lbc::lint::check(&program, &config, &lbc::lint::Settings::default()),
+                Err(errors) => errors,
+            };
+            let found = lbc::resolve::sort(&program, found);
+            return (program.sources, found);
+        }
         other => panic!("tests/fixtures/{other}: no phase is known for this folder"),
     };
     (sources, found)
@@ -190,6 +203,11 @@ fn syntax_errors_are_where_and_what_their_marks_say() {
 #[test]
 fn names_and_checks_fail_where_and_as_their_marks_say() {
     run("resolve");
+}
+
+#[test]
+fn lints_fire_where_their_marks_say() {
+    run("lint");
 }
 
 #[test]

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::share::Share;
-use crate::ir::{Config, Family, PerFamily};
+use crate::ir::{self, Family, PerFamily};
+use crate::lint::select::Selection;
+use crate::lint::{self, Settings, stale_flows};
 use crate::meaning::Action;
 use crate::program::Program;
 use crate::resolve::{self, sort};
@@ -16,8 +18,10 @@ use crate::target::{Instance, Layout, Options, StickyStore, nft};
 use crate::trace::Source;
 use crate::validate::Flaw;
 
+use super::config::Config;
 use super::input::{Declarations, Input};
 use super::output::{print_diff, print_with, replace};
+use super::project::one_root;
 use super::render::{Stream, report, warn};
 use super::show::action_text;
 use super::{Exit, Failure, Global};
@@ -29,9 +33,9 @@ pub struct Compile {
     input: Input,
     #[command(flatten)]
     declarations: Declarations,
-    /// What to compile to
+    /// What to compile to [default: that of lbc.toml]
     #[arg(long, value_enum)]
-    target: Target,
+    target: Option<Target>,
     /// The form of iptables output [default: restore]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -64,11 +68,19 @@ pub struct Compile {
     check: Option<PathBuf>,
 }
 
+/// A language that the kernel's tools load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Target {
+pub enum Target {
     Iptables,
     Nft,
     NftJson,
+}
+
+impl Target {
+    /// As on the command line.
+    pub fn name(&self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,15 +114,24 @@ enum Store {
 
 impl Compile {
     pub fn run(&self, global: &Global) -> Result<Exit, Failure> {
-        self.check_arguments()?;
-        let (mut program, syntax) = self.input.program(&self.declarations)?;
-        let compiled = self.compile(&mut program, syntax).map_err(|diagnostics| sort(&program, diagnostics));
-        let findings = match &compiled {
-            Ok((_, config)) => self.warnings(config),
-            Err(errors) => errors.clone(),
+        let project = Config::of(&self.input.directory())?;
+        let Some(target) = self.target.or(project.target) else {
+            return Err(Failure::new("no target: pass `--target iptables|nft|nft-json`, or set `target` in lbc.toml"));
         };
+        self.check_arguments(target)?;
+        one_root(&self.input, &project)?;
+        let (mut program, syntax) = self.input.program(&self.declarations)?;
+        let settings = self.settings(target, &project);
+        let compiled = self.compile(target, &mut program, syntax, &settings);
+        let (compiled, findings) = match compiled {
+            Ok((rules, config, lints)) => (Some((rules, config)), lints),
+            Err(errors) => (None, errors),
+        };
+        let mut findings = sort(&program, findings);
+        let path = |one: &Diagnostic| program.sources.get(one.primary.loc.source).path.as_str();
+        findings.retain(|one| !project.ignores(path(one), one.code));
         report(global, Stream::Err, &program.sources, &findings)?;
-        let Ok((rules, config)) = compiled else { return Ok(Exit::Findings) };
+        let Some((rules, config)) = compiled else { return Ok(Exit::Findings) };
         self.check_version(&rules)?;
         let used = PerFamily { v4: config.uses(Family::V4), v6: config.uses(Family::V6) };
         let proven = if self.no_validate { None } else { rules.prove(global, &config)? };
@@ -118,7 +139,14 @@ impl Compile {
             warn(global, warning)?;
         }
         let exit = match (&self.check, &self.output) {
-            (Some(path), _) => compare(path, &proven.unwrap_or_else(|| rules.text()))?,
+            (Some(path), _) => {
+                let stale = compare(path, &proven.unwrap_or_else(|| rules.text()))?;
+                let flows = stale.as_deref().map(|changed| stale_flows(&config, changed)).unwrap_or_default();
+                if !flows.is_empty() && settings.selection.has(Code::UdpStaleFlows) {
+                    report(global, Stream::Err, &program.sources, &sort(&program, flows))?;
+                }
+                if stale.is_some() { Exit::Findings } else { Exit::Clean }
+            }
             (None, Some(path)) => {
                 replace(path, &proven.unwrap_or_else(|| rules.text()))?;
                 Exit::Clean
@@ -137,8 +165,8 @@ impl Compile {
     }
 
     /// Options that belong to one target are errors with another: nothing is ignored in silence.
-    fn check_arguments(&self) -> Result<(), Failure> {
-        let iptables = self.target == Target::Iptables;
+    fn check_arguments(&self, target: Target) -> Result<(), Failure> {
+        let iptables = target == Target::Iptables;
         let only_iptables = [
             ("--format", self.format.is_some()),
             ("--family", self.family.is_some()),
@@ -169,9 +197,26 @@ impl Compile {
         }
     }
 
-    /// The rules of the target and what they were made of, or every error.
-    fn compile(&self, program: &mut Program, syntax: Vec<Diagnostic>) -> Result<(Rules, Config), Vec<Diagnostic>> {
+    /// What is linted: probable mistakes, unless lbc.toml says otherwise. Cleanliness is a matter of `check`.
+    fn settings(&self, target: Target, project: &Config) -> Settings {
+        let default = Settings::default();
+        Settings {
+            selection: project.selection(&Selection::mistakes()),
+            management_ports: project.management_ports.clone().unwrap_or(default.management_ports),
+            recent: target == Target::Iptables && self.sticky_store != Some(Store::Ipset),
+        }
+    }
+
+    /// The rules of the target, what they were made of, and what the lints say of it; or every error.
+    fn compile(
+        &self,
+        target: Target,
+        program: &mut Program,
+        syntax: Vec<Diagnostic>,
+        settings: &Settings,
+    ) -> Result<(Rules, ir::Config, Vec<Diagnostic>), Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
+        let lints = lint::check(program, &config, settings);
         // Nothing asks for the statements any more: the rules take their place in memory.
         program.files = Vec::new();
         let sticky_store = match self.sticky_store {
@@ -180,7 +225,7 @@ impl Compile {
         };
         let options =
             Options { instance: self.instance.clone(), sticky_store, layout: self.layout.unwrap_or_default() };
-        let rules = match self.target {
+        let rules = match target {
             Target::Iptables => {
                 let rules = iptables::lower(&config, &options)?;
                 let families = self.families(&rules);
@@ -197,15 +242,7 @@ impl Compile {
             Target::Nft => Rules::Nft(nft::lower(&config, &options, nft::Format::Text)?),
             Target::NftJson => Rules::NftJson(nft::lower(&config, &options, nft::Format::Json)?),
         };
-        Ok((rules, config))
-    }
-
-    /// What compiles, and will probably not do what was hoped for.
-    fn warnings(&self, config: &Config) -> Vec<Diagnostic> {
-        match (self.target, self.sticky_store) {
-            (Target::Iptables, Some(Store::Recent) | None) => iptables::sticky_capacity(config),
-            (Target::Iptables | Target::Nft | Target::NftJson, _) => Vec::new(),
-        }
+        Ok((rules, config, lints))
     }
 
     /// Why the output holds no rules, where it holds none.
@@ -257,7 +294,7 @@ impl Rules {
     /// what is printed.
     ///
     /// A script holds the same chains as restore text, which is what is proven of it; so is text without its jumps.
-    fn prove(&self, global: &Global, config: &Config) -> Result<Option<Vec<u8>>, Failure> {
+    fn prove(&self, global: &Global, config: &ir::Config) -> Result<Option<Vec<u8>>, Failure> {
         let Some(text) = self.proven_text() else {
             too_large(global)?;
             return Ok(None);
@@ -364,8 +401,8 @@ fn source_text(source: Source) -> String {
 /// The largest file that is compared, in bytes: far more than any output.
 const MAX_COMPARED: u64 = 1 << 30;
 
-/// `--check FILE`
-fn compare(path: &Path, text: &[u8]) -> Result<Exit, Failure> {
+/// `--check FILE`: the lines that changed, where any did.
+fn compare(path: &Path, text: &[u8]) -> Result<Option<String>, Failure> {
     let cannot = |reason: String| Failure::new(format!("cannot read `{}`: {reason}", path.display()));
     let old = match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(cannot("not a regular file".to_owned())),
@@ -375,9 +412,8 @@ fn compare(path: &Path, text: &[u8]) -> Result<Exit, Failure> {
         Err(error) => return Err(cannot(error.to_string())),
     };
     if old == text {
-        return Ok(Exit::Clean);
+        return Ok(None);
     }
     let (old, new) = (String::from_utf8_lossy(&old), String::from_utf8_lossy(text));
-    print_diff(&path.display().to_string(), &old, &new)?;
-    Ok(Exit::Findings)
+    print_diff(&path.display().to_string(), &old, &new).map(Some)
 }

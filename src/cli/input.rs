@@ -1,10 +1,10 @@
 //! Reading programs: files, directories, standard input, and the hosts of the command line.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File as FsFile};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 
@@ -16,9 +16,10 @@ use crate::statement::{Statement, host};
 use crate::syntax::{Errors, In, shorten};
 
 use super::Failure;
+use super::config::Configs;
 
 /// What every command reads.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Input {
     /// Files, directories (every *.lb below), or - for standard input
     #[arg(required = true, value_name = "PATH")]
@@ -46,8 +47,8 @@ pub struct Declarations {
 const MAX_INCLUDE_DEPTH: usize = 16;
 
 /// Where a file's bytes come from: what is reached twice is read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Identity {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
     Stdin,
     /// Device and inode.
     File(u64, u64),
@@ -59,8 +60,20 @@ pub struct Opened {
     pub name: String,
     /// `None` for standard input.
     pub path: Option<PathBuf>,
-    identity: Identity,
+    pub identity: Identity,
     file: Option<FsFile>,
+}
+
+/// Texts that stand in the place of files: what a fix makes of them before it is written.
+pub type Overlay = BTreeMap<Identity, String>;
+
+/// A whole program, and where it comes from.
+pub struct Loaded {
+    pub program: Program,
+    /// The diagnostics of its syntax.
+    pub syntax: Vec<Diagnostic>,
+    /// Of each source that is a file, and its path; `None` for the command line's own.
+    pub origins: Vec<Option<(Identity, Option<PathBuf>)>>,
 }
 
 impl Opened {
@@ -80,6 +93,14 @@ impl Opened {
 }
 
 impl Input {
+    /// The directory whose lbc.toml holds: that of the first file.
+    pub fn directory(&self) -> PathBuf {
+        let first = self.paths.first().filter(|path| path.as_os_str() != "-");
+        let directory =
+            first.map(|path| if path.is_dir() { path.clone() } else { path.parent().unwrap_or(path).to_owned() });
+        directory.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
+    }
+
     /// The files that the paths stand for, in order, each of them once.
     pub fn files(&self) -> Result<impl Iterator<Item = Result<Opened, Failure>>, Failure> {
         let mut paths = Vec::new();
@@ -112,7 +133,19 @@ impl Input {
 
     /// Reads and parses the whole program. The diagnostics are those of its syntax.
     pub fn program(&self, declarations: &Declarations) -> Result<(Program, Vec<Diagnostic>), Failure> {
-        let mut loader = Loader { program: Program::default(), diagnostics: Vec::new(), read: HashSet::new() };
+        self.load(declarations, &Overlay::new()).map(|loaded| (loaded.program, loaded.syntax))
+    }
+
+    /// As [`Input::program`], with some files as they are to become.
+    pub fn load(&self, declarations: &Declarations, overlay: &Overlay) -> Result<Loaded, Failure> {
+        let mut loader = Loader {
+            program: Program::default(),
+            diagnostics: Vec::new(),
+            read: HashSet::new(),
+            origins: Vec::new(),
+            overlay,
+            configs: Configs::default(),
+        };
         let mut failures = Vec::new();
         for file in self.files()? {
             if let Err(failure) = file.and_then(|file| loader.root(file)) {
@@ -121,13 +154,14 @@ impl Input {
         }
         Failure::check(failures)?;
         declarations.declare(&mut loader)?;
-        let Loader { program, diagnostics, .. } = loader;
-        Ok((program, diagnostics))
+        let Loader { program, diagnostics, mut origins, .. } = loader;
+        origins.resize(program.files.len(), None);
+        Ok(Loaded { program, syntax: diagnostics, origins })
     }
 }
 
 /// Every `*.lb` file below a directory, sorted; ignore files are honoured.
-fn directory(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub fn directory(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for entry in ignore::WalkBuilder::new(path).require_git(false).build() {
         let entry = entry.map_err(|error| Failure::new(format!("cannot read the directory: {error}")))?;
@@ -181,30 +215,44 @@ pub fn source(name: &str, path: &Path, bytes: Vec<u8>) -> (Source, Option<(Span,
     }
 }
 
-struct Loader {
+struct Loader<'o> {
     program: Program,
     diagnostics: Vec<Diagnostic>,
     /// Files that are part of the program already.
     read: HashSet<Identity>,
+    origins: Vec<Option<(Identity, Option<PathBuf>)>>,
+    overlay: &'o Overlay,
+    configs: Configs,
 }
 
-impl Loader {
+impl Loader<'_> {
     /// A file that the command line names.
     fn root(&mut self, file: Opened) -> Result<(), Failure> {
         let (name, identity) = (file.name.clone(), file.identity);
         if self.read.contains(&identity) {
             return Ok(());
         }
-        let path = file.path.clone().unwrap_or_else(|| PathBuf::from(&name));
-        let bytes = file.bytes()?;
+        let (own, path) = (file.path.clone(), file.path.clone().unwrap_or_else(|| PathBuf::from(&name)));
+        let bytes = self.bytes(file)?;
         self.read.insert(identity);
         let id = self.add(&name, &path, bytes);
+        self.origins.push(Some((identity, own)));
         self.follow(id, &path, &mut vec![identity]);
         Ok(())
     }
 
+    fn bytes(&self, file: Opened) -> Result<Vec<u8>, Failure> {
+        match self.overlay.get(&file.identity) {
+            Some(text) => Ok(text.clone().into_bytes()),
+            None => file.bytes(),
+        }
+    }
+
     fn add(&mut self, name: &str, path: &Path, bytes: Vec<u8>) -> SourceId {
-        let (source, error) = source(name, path, bytes);
+        let (mut source, error) = source(name, path, bytes);
+        if let Some(origin) = self.below_config(path) {
+            source.origin = origin;
+        }
         let id = self.program.sources.add(source);
         let file = match error {
             Some((span, message, help)) => {
@@ -219,6 +267,15 @@ impl Loader {
         };
         self.program.files.push(file);
         id
+    }
+
+    /// The path relative to the lbc.toml that holds for a file.
+    fn below_config(&mut self, path: &Path) -> Option<String> {
+        let config = self.configs.file_for(path)?;
+        let absolute =
+            path.parent()?.canonicalize().or_else(|_| Path::new(".").canonicalize()).ok()?.join(path.file_name()?);
+        let below = absolute.strip_prefix(config.parent()?).ok()?;
+        Some(below.to_string_lossy().into_owned())
     }
 
     /// Puts a file's statements into program order, and the files it includes where it includes them.
@@ -238,7 +295,7 @@ impl Loader {
     fn include(&mut self, id: SourceId, span: Span, path: &Path, open: &mut Vec<Identity>) {
         let loc = at(id, span);
         let text = self.program.sources.text(loc).to_owned();
-        let target = path.parent().unwrap_or(Path::new("")).join(&text);
+        let target = tidy(&path.parent().unwrap_or(Path::new("")).join(&text));
         let error = |message: String| Diagnostic::error(Code::Include, loc, message);
         let opened = match include_file(&target) {
             Ok(opened) => opened,
@@ -263,7 +320,7 @@ impl Loader {
             self.diagnostics.push(error.help("include the file from one of the outer files"));
             return;
         }
-        let bytes = match opened.bytes() {
+        let bytes = match self.bytes(opened) {
             Ok(bytes) => bytes,
             Err(failure) => {
                 self.diagnostics.push(error(failure.messages.join("; ")));
@@ -272,10 +329,26 @@ impl Loader {
         };
         let name = target.display().to_string();
         let included = self.add(&name, &target, bytes);
+        self.origins.push(Some((identity, Some(target.clone()))));
         self.read.insert(identity);
         open.push(identity);
         self.follow(included, &target, open);
         open.pop();
+    }
+}
+
+/// A path without `DIR/..` in it, where that is the same file: links may lead elsewhere.
+fn tidy(path: &Path) -> PathBuf {
+    let mut short = PathBuf::new();
+    for part in path.components() {
+        match (part, short.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => drop(short.pop()),
+            (part, _) => short.push(part),
+        }
+    }
+    match (short.canonicalize(), path.canonicalize()) {
+        (Ok(one), Ok(other)) if one == other => short,
+        (_, _) => path.to_owned(),
     }
 }
 
@@ -289,7 +362,7 @@ fn include_file(path: &Path) -> io::Result<Opened> {
 }
 
 impl Declarations {
-    fn declare(&self, loader: &mut Loader) -> Result<(), Failure> {
+    fn declare(&self, loader: &mut Loader<'_>) -> Result<(), Failure> {
         for text in &self.define {
             self.define(text, loader)?;
         }
@@ -312,7 +385,7 @@ impl Declarations {
         Ok(())
     }
 
-    fn define(&self, text: &str, loader: &mut Loader) -> Result<(), Failure> {
+    fn define(&self, text: &str, loader: &mut Loader<'_>) -> Result<(), Failure> {
         // Several definitions are told apart by what they say.
         let id = loader.program.sources.add(Source::new(format!("-D {}", shorten(text)), "-D", text));
         loader.program.files.push(File::default());
@@ -333,7 +406,7 @@ impl Declarations {
         }
     }
 
-    fn weight(&self, text: &str, loader: &Loader) -> Result<(String, u16), Failure> {
+    fn weight(&self, text: &str, loader: &Loader<'_>) -> Result<(String, u16), Failure> {
         let Some((name, weight)) = text.split_once('=') else {
             return Err(Failure::new(format!("--set `{text}`: it is written `--set NAME=WEIGHT`")));
         };
@@ -361,7 +434,7 @@ impl Declarations {
 }
 
 /// The hosts of a file in /etc/hosts form: `ADDRESS NAME ...`. Names that no `.lb` file could write are passed over.
-fn hosts_file(id: SourceId, loader: &mut Loader) {
+fn hosts_file(id: SourceId, loader: &mut Loader<'_>) {
     let mut found: HashMap<String, usize> = HashMap::new();
     let mut hosts: Vec<OuterHost> = Vec::new();
     let text = loader.program.sources.get(id).text().to_owned();

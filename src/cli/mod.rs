@@ -5,11 +5,17 @@
 
 mod check;
 mod compile;
+mod completions;
+mod config;
 mod explain;
 mod fmt;
+mod formats;
 mod input;
+mod man;
 mod output;
+mod project;
 mod render;
+mod rule;
 mod rules;
 mod show;
 mod subject;
@@ -61,6 +67,14 @@ enum OutputFormat {
     Json,
     /// One object a line for each diagnostic
     JsonLines,
+    /// Workflow commands of GitHub Actions
+    Github,
+    /// A Code Quality report of GitLab
+    Gitlab,
+    /// A SARIF 2.1.0 log
+    Sarif,
+    /// A JUnit report
+    Junit,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,6 +85,9 @@ enum Command {
     Explain(explain::Explain),
     Trace(trace::Trace),
     Which(which::Which),
+    Rule(rule::Rule),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// How a command ends (`cli.md` of the language: 0 clean, 1 findings, 2 it could not do its work).
@@ -115,6 +132,9 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(&args.global),
         Command::Trace(trace) => trace.run(&args.global),
         Command::Which(which) => which.run(&args.global),
+        Command::Rule(rule) => rule.run(&args.global),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     });
     match result {
         Ok(Ok(Exit::Clean)) => ExitCode::SUCCESS,

@@ -64,12 +64,14 @@ fn finished(result: io::Result<()>) -> Result<(), Failure> {
 }
 
 /// Prints what would change, byte for byte where it goes into a file or a pipe, harmlessly where it goes to a terminal.
-pub fn print_diff(name: &str, old: &str, new: &str) -> Result<(), Failure> {
+/// Returns the patch.
+pub fn print_diff(name: &str, old: &str, new: &str) -> Result<String, Failure> {
     let text = diff(name, old, new);
     match io::stdout().is_terminal() {
-        true => print(harmless(&text).as_bytes()),
-        false => print(text.as_bytes()),
+        true => print(harmless(&text).as_bytes())?,
+        false => print(text.as_bytes())?,
     }
+    Ok(text)
 }
 
 /// A unified diff that `git apply` and `patch -p1` take.

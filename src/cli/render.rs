@@ -9,11 +9,11 @@ use miette::{
 };
 use serde::Serialize;
 
-use crate::diagnostic::{Diagnostic, Label, Severity};
-use crate::source::{Source, Sources, Span};
+use crate::diagnostic::{Applicability, Diagnostic, Label, Severity};
+use crate::source::{Loc, Source, Sources, Span};
 
 use super::output::write;
-use super::{Color, Failure, Global, OutputFormat};
+use super::{Color, Failure, Global, OutputFormat, formats};
 
 /// Where diagnostics go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +55,49 @@ pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagno
                 text.push('\n');
             }
         }
+        OutputFormat::Github => text = formats::github(sources, list),
+        OutputFormat::Gitlab => text = formats::gitlab(sources, list),
+        OutputFormat::Sarif => text = formats::sarif(sources, list),
+        OutputFormat::Junit => text = formats::junit(sources, list),
     }
     match stream {
         Stream::Out => write(io::stdout().lock(), text.as_bytes()),
         Stream::Err => write(io::stderr().lock(), text.as_bytes()),
+    }
+}
+
+/// `1 error`, `2 errors`
+fn counted(count: usize, what: &str) -> String {
+    let plural = match (count, what.strip_suffix('x')) {
+        (1, _) => "",
+        (_, Some(_)) => "es",
+        (_, None) => "s",
+    };
+    format!("{count} {what}{plural}")
+}
+
+/// Prints how many findings were fixed, and how many can be.
+pub fn summary(global: &Global, stream: Stream, fixed: usize, fixable: usize) -> Result<(), Failure> {
+    let mut lines = String::new();
+    if fixed > 0 {
+        lines.push_str(&format!("{} applied\n", counted(fixed, "fix")));
+    }
+    if fixable > 0 {
+        lines.push_str(&format!("{fixable} can be fixed with `--fix`\n"));
+    }
+    match (global.output_format, stream) {
+        (OutputFormat::Full, Stream::Out) => write(io::stdout().lock(), lines.as_bytes()),
+        (OutputFormat::Full, Stream::Err) => write(io::stderr().lock(), lines.as_bytes()),
+        (
+            OutputFormat::Concise
+            | OutputFormat::Json
+            | OutputFormat::JsonLines
+            | OutputFormat::Github
+            | OutputFormat::Gitlab
+            | OutputFormat::Sarif
+            | OutputFormat::Junit,
+            _,
+        ) => Ok(()),
     }
 }
 
@@ -68,7 +107,12 @@ pub fn warn(global: &Global, message: &str) -> Result<(), Failure> {
         OutputFormat::Full | OutputFormat::Concise => {
             write(io::stderr().lock(), format!("warning: {message}\n").as_bytes())
         }
-        OutputFormat::Json | OutputFormat::JsonLines => Ok(()),
+        OutputFormat::Json
+        | OutputFormat::JsonLines
+        | OutputFormat::Github
+        | OutputFormat::Gitlab
+        | OutputFormat::Sarif
+        | OutputFormat::Junit => Ok(()),
     }
 }
 
@@ -104,8 +148,10 @@ fn full(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic],
         text.push('\n');
     }
     if !list.is_empty() {
-        let plural = if list.len() == 1 { "" } else { "s" };
-        let _ = writeln!(text, "{} error{plural}", list.len());
+        let errors = list.iter().filter(|one| one.severity == Severity::Error).count();
+        let counts = [(errors, "error"), (list.len() - errors, "warning")];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| counted(count, what));
+        let _ = writeln!(text, "{}", counts.collect::<Vec<_>>().join(", "));
     }
     if !unicode {
         let ascii = text.replace('…', "...");
@@ -389,27 +435,54 @@ impl SourceCode for Excerpt {
 // ---- for programs ---------------------------------------------------------------------------------------------------
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Report<'a> {
+    /// `1.0`; a version with the same first number only adds fields.
     format_version: &'static str,
+    /// Sorted by file, line, column and code.
     diagnostics: Vec<Json<'a>>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Json<'a> {
+    /// Such as `LB104`; codes never change meaning.
     code: &'static str,
+    /// Such as `loopback-backend`.
     name: &'static str,
+    /// `error` or `warning`.
     severity: &'static str,
     message: &'a str,
     #[serde(flatten)]
     place: Place<'a>,
     labels: Vec<JsonLabel<'a>>,
     help: Option<&'a str>,
-    fix: Option<()>,
+    fix: Option<JsonFix<'a>>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct JsonFix<'a> {
+    /// `safe` keeps the meaning, `unsafe` changes it.
+    applicability: &'static str,
+    message: &'a str,
+    edits: Vec<JsonEdit<'a>>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct JsonEdit<'a> {
+    /// What stands there instead. The edits of a fix belong together, and do not overlap.
+    content: &'a str,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Place<'a> {
     file: &'a str,
+    /// Lines and columns are counted from 1, columns in characters; the end is the place behind the last one.
     line: usize,
     column: usize,
     end_line: usize,
@@ -417,6 +490,7 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct JsonLabel<'a> {
     message: &'a str,
     #[serde(flatten)]
@@ -444,20 +518,47 @@ fn json<'a>(sources: &'a Sources, diagnostic: &'a Diagnostic) -> Json<'a> {
             Severity::Warning => "warning",
         },
         message: &diagnostic.message,
-        place: json_place(sources, &diagnostic.primary),
+        place: json_place(sources, diagnostic.primary.loc),
         labels: diagnostic
             .labels
             .iter()
-            .map(|label| JsonLabel { message: &label.text, place: json_place(sources, label) })
+            .map(|label| JsonLabel { message: &label.text, place: json_place(sources, label.loc) })
             .collect(),
         help: diagnostic.help.as_deref(),
-        fix: None,
+        fix: diagnostic.fix.as_deref().map(|fix| JsonFix {
+            applicability: match fix.applicability {
+                Applicability::Safe => "safe",
+                Applicability::Unsafe => "unsafe",
+            },
+            message: &fix.message,
+            edits: fix
+                .edits
+                .iter()
+                .map(|edit| JsonEdit { content: &edit.text, place: json_place(sources, edit.loc) })
+                .collect(),
+        }),
     }
 }
 
-fn json_place<'a>(sources: &'a Sources, label: &Label) -> Place<'a> {
-    let (source, span) = place(sources, label);
+fn json_place(sources: &Sources, loc: Loc) -> Place<'_> {
+    let (source, span) = (sources.get(loc.source), loc.span);
     let (line, column) = source.position(span.start);
     let (end_line, end_column) = source.position(span.end);
     Place { file: &source.path, line, column, end_line, end_column }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `LBC_BLESS=1 cargo test --lib schema` writes it anew.
+    #[test]
+    fn the_schema_that_is_checked_in_is_that_of_the_types() {
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Report<'_>)).expect("a schema is JSON") + "\n";
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("grammar/diagnostics.schema.json");
+        if std::env::var_os("LBC_BLESS").is_some() {
+            std::fs::write(&path, &schema).expect("a writable checkout");
+        }
+        assert_eq!(std::fs::read_to_string(path).ok().as_deref(), Some(schema.as_str()), "see this test's comment");
+    }
 }

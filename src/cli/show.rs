@@ -85,7 +85,13 @@ impl Look {
 pub fn print_json(global: &Global, value: &impl Serialize) -> Result<(), Failure> {
     let text = match global.output_format {
         OutputFormat::JsonLines => serde_json::to_string(value),
-        OutputFormat::Full | OutputFormat::Concise | OutputFormat::Json => serde_json::to_string_pretty(value),
+        OutputFormat::Full
+        | OutputFormat::Concise
+        | OutputFormat::Json
+        | OutputFormat::Github
+        | OutputFormat::Gitlab
+        | OutputFormat::Sarif
+        | OutputFormat::Junit => serde_json::to_string_pretty(value),
     };
     output::print((super::render::escaped(&text.expect("plain values are JSON")) + "\n").as_bytes())
 }
@@ -94,7 +100,12 @@ pub fn print_json(global: &Global, value: &impl Serialize) -> Result<(), Failure
 pub fn wants_json(global: &Global) -> bool {
     match global.output_format {
         OutputFormat::Json | OutputFormat::JsonLines => true,
-        OutputFormat::Full | OutputFormat::Concise => false,
+        OutputFormat::Full
+        | OutputFormat::Concise
+        | OutputFormat::Github
+        | OutputFormat::Gitlab
+        | OutputFormat::Sarif
+        | OutputFormat::Junit => false,
     }
 }
 

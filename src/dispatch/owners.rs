@@ -562,7 +562,7 @@ mod tests {
         let help = |text: &str| {
             let config = config(text);
             let errors = claims(&config, Family::V4, Effect::SourceNat, "test").expect_err("they look the same");
-            errors[0].help.clone().expect("a way out")
+            errors[0].help.clone().expect("a way out").into_string()
         };
         let on = help("balance tcp 80 as a on eth0 masquerade -> 10.0.0.1\nbalance tcp 80 as b -> 10.0.0.1");
         assert_eq!(

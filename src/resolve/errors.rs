@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::program::Program;
-use crate::source::{Loc, SourceId, Span};
+use crate::source::{Loc, SourceId, Sources, Span};
 use crate::syntax::MAX_ERRORS;
 
 /// Errors as they are found: each place says a thing once, and a file has [`MAX_ERRORS`] at most.
@@ -62,13 +62,21 @@ impl Errors {
 }
 
 /// Sorts by path, line, column and code; what several services say of one place is said once.
-pub fn sort(program: &Program, mut errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let path = |loc: Loc| program.sources.get(loc.source).path.as_str();
+pub fn sort(program: &Program, errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    sort_in(&program.sources, errors)
+}
+
+/// As [`sort`], for diagnostics of any sources; files of one path are one.
+pub fn sort_in(sources: &Sources, mut errors: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let path = |diagnostic: &Diagnostic| sources.get(diagnostic.primary.loc.source).path.as_str();
     errors.sort_by(|a, b| {
         let key = |d: &Diagnostic| (d.primary.loc.span.start, d.code);
-        path(a.primary.loc).cmp(path(b.primary.loc)).then(key(a).cmp(&key(b))).then(a.message.cmp(&b.message))
+        path(a).cmp(path(b)).then(key(a).cmp(&key(b))).then(a.message.cmp(&b.message))
     });
-    errors.dedup_by(|a, b| a.code == b.code && a.primary.loc == b.primary.loc && a.message == b.message);
+    errors.dedup_by(|a, b| {
+        let same = a.code == b.code && a.primary.loc.span == b.primary.loc.span && a.message == b.message;
+        same && path(a) == path(b)
+    });
     errors
 }
 
@@ -96,7 +104,25 @@ pub fn retain_causes(program: &Program, errors: &mut Vec<Diagnostic>, syntax: &[
         | Code::TargetLimit
         | Code::NotAnAddress
         | Code::UnsupportedOnTarget
-        | Code::StickyCapacity => true,
+        | Code::AnyDestination
+        | Code::ManagementPort
+        | Code::HairpinWithoutMasquerade
+        | Code::LoopbackBackend
+        | Code::DuplicateBackend
+        | Code::PartialOverlap
+        | Code::MissingFamily
+        | Code::CoarseHash
+        | Code::StickyCapacity
+        | Code::UdpStaleFlows
+        | Code::AllWeightsZero
+        | Code::BackendInListener
+        | Code::UnreachableStatement
+        | Code::ReducibleWeights
+        | Code::UnusedName
+        | Code::MixedWeights
+        | Code::UnusualAddress
+        | Code::RedundantOption
+        | Code::UnusedSuppression => true,
     });
 }
 

@@ -14,7 +14,7 @@ mod weights;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::diagnostic::{Code, Diagnostic, at, did_you_mean};
+use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at, nearest};
 use crate::ir::{Config, Service};
 use crate::option::BalanceOption;
 use crate::program::Program;
@@ -25,7 +25,7 @@ use ipnet::IpNet;
 
 use effects::Declared;
 use errors::Errors;
-pub use errors::sort;
+pub use errors::{sort, sort_in};
 use names::{Declaration, Names};
 use nesting::Shape;
 
@@ -81,13 +81,17 @@ impl<'a> Context<'a> {
         let name = self.program.sources.text(loc);
         self.compared += self.names.len();
         let near = match self.compared <= MAX_COMPARED {
-            true => did_you_mean(name, self.names.of_kind(wanted)),
+            true => nearest(name, self.names.of_kind(wanted)),
             false => None,
         };
         let declare = format!("declare it: `host {name} = ADDRESS`, or pass `-D {name}=ADDRESS`");
         Diagnostic::error(Code::UnknownName, loc, format!("{what} `{name}` is not declared"))
             .here("no such name")
-            .help(near.unwrap_or(declare))
+            .help(near.map_or(declare, |near| format!("did you mean `{near}`?")))
+            .fix(near.map(|near| {
+                let edit = Edit::replace(loc.source, loc.span, near);
+                Fix::new(Applicability::Unsafe, format!("write `{near}`"), vec![edit])
+            }))
     }
 }
 

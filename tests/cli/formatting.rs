@@ -42,6 +42,34 @@ fn diff_shows_it() {
     assert_eq!(test.run("fmt --diff web.lb").clean(), "");
 }
 
+/// Without a newline at the end, with names that need care, and with a byte-order mark.
+#[test]
+fn diffs_apply() {
+    let bare = UGLY.trim_end();
+    let test =
+        Test::new().file("a b/ü.lb", UGLY).file("x.lb", bare).file("crlf.lb", "\u{feff}host a=10.0.0.1\r\n\r\n# c\r\n");
+    let run = test.run("fmt --diff .");
+    assert_eq!(run.code, Some(1));
+    fs::write(test.path("patch"), &run.stdout).expect("a file");
+    let applied = std::process::Command::new("git").args(["apply", "patch"]).current_dir(test.path(".")).output();
+    let applied = applied.expect("git");
+    assert!(applied.status.success(), "{}\n{}", String::from_utf8_lossy(&applied.stderr), run.stdout);
+    assert_eq!([test.read("a b/ü.lb"), test.read("x.lb")], [NICE, NICE]);
+    assert_eq!(test.read("crlf.lb"), "host a = 10.0.0.1\n\n# c\n");
+    assert_eq!(test.run("fmt --diff .").clean(), "");
+}
+
+#[test]
+fn unchanged_files_are_not_touched() {
+    let test = Test::web();
+    fs::set_permissions(test.path("web.lb"), fs::Permissions::from_mode(0o444)).expect("own file");
+    let inode =
+        |test: &Test| std::os::unix::fs::MetadataExt::ino(&fs::metadata(test.path("web.lb")).expect("the file"));
+    let before = inode(&test);
+    assert_eq!(test.run("fmt web.lb").clean(), "");
+    assert_eq!(inode(&test), before);
+}
+
 #[test]
 fn a_file_with_errors_is_left_alone_and_the_others_are_not() {
     let wrong = "host a=10.0.0.256\n";

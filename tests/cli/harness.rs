@@ -187,6 +187,15 @@ impl Run {
         &self.stdout
     }
 
+    /// Exit code 0 and these lints on standard error; gives standard output.
+    #[track_caller]
+    pub fn warns(&self, codes: &[&str]) -> &str {
+        let found: Vec<&str> =
+            self.stderr.lines().filter_map(|line| line.strip_prefix("LB")?.split(' ').next()).collect();
+        assert_eq!((self.code, found), (Some(0), codes.to_vec()), "{}", self.show());
+        &self.stdout
+    }
+
     /// An exit code, a part of standard error, and nothing on standard output.
     #[track_caller]
     pub fn fails(&self, code: i32, with: &str) -> &str {

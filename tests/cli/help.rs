@@ -5,7 +5,7 @@ use super::harness::{Test, assert_snapshot};
 #[test]
 fn of_every_command() {
     let mut text = String::new();
-    for command in ["", "compile", "check", "fmt", "explain", "trace", "which"] {
+    for command in ["", "compile", "check", "fmt", "explain", "trace", "which", "rule", "completions", "man"] {
         let args: Vec<&str> = [command, "--help"].into_iter().filter(|arg| !arg.is_empty()).collect();
         let run = Test::new().run_args(&args);
         text += &format!("$ lbc {}\n{}\n", args.join(" "), run.clean());
@@ -21,7 +21,10 @@ fn lists_every_command() {
         line.starts_with("  ").then_some(name)
     });
     // A new command belongs into the snapshot above.
-    assert_eq!(listed.collect::<Vec<_>>(), ["compile", "check", "fmt", "explain", "trace", "which", "help"]);
+    assert_eq!(
+        listed.collect::<Vec<_>>(),
+        ["compile", "check", "fmt", "explain", "trace", "which", "rule", "completions", "man", "help"]
+    );
 }
 
 #[test]
@@ -47,6 +50,7 @@ fn wrong_arguments_are_usage_errors() {
         ("nosuch", "unrecognized subcommand"),
         ("compile", "required arguments were not provided"),
         ("compile web.lb", "--target"),
+        ("check --select nosuch web.lb", "no error or lint has the code"),
         ("compile --target nosuch web.lb", "possible values: iptables, nft, nft-json"),
         ("compile --target nft --nosuch web.lb", "unexpected argument"),
         ("compile --target nft --target nft web.lb", "cannot be used multiple times"),

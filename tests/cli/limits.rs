@@ -117,7 +117,7 @@ fn circles_and_chains_of_any_length() {
         format!("{}{kind} x20000 = 10.0.0.1\n{end}\n", links.collect::<String>())
     };
     let net = Test::new().bytes("web.lb", chain("net", "balance tcp 80 from x0 -> 10.0.0.1").as_bytes()).bounded();
-    net.run("compile --target nft web.lb").clean();
+    net.run("compile --target nft web.lb").warns(&["103"]);
     fails(chain("pool", "balance tcp 80 -> x0"), 1, "LB015 pools are nested more than 16 deep");
     fails(chain("pool", "balance tcp 80 -> x0:8080"), 1, "LB015 pools are nested more than 16 deep");
 }
@@ -144,7 +144,11 @@ fn pools_that_grow_without_bound() {
     assert_eq!(run.stderr.lines().count(), 1_001);
     fails(tower(17, 10) + "balance tcp 80 -> p1\n", 1, "LB015 pools are nested more than 16 deep");
     // What no service uses grows nowhere.
-    Test::new().bytes("web.lb", tower(16, 1_000).as_bytes()).bounded().run("check web.lb").clean();
+    let run = Test::new()
+        .bytes("web.lb", tower(16, 1_000).as_bytes())
+        .bounded()
+        .run("check --select LB105 --output-format concise web.lb");
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(1), 16), "{}", run.stdout.len());
 }
 
 #[test]
@@ -154,7 +158,8 @@ fn sixty_five_thousand_backends_and_one_more() {
     fails(format!("balance tcp 80 -> {}\n", join(65_537)), 1, "LB015 more than 65536 backends in one list");
     let halves = format!("pool a = {}\npool b = {}\n", join(32_768), join(32_769));
     fails(halves.clone() + "balance tcp 80 -> a, b\n", 1, "LB015 65537 backends in one service; 65536 are the most");
-    Test::new().bytes("web.lb", (halves + "balance tcp 80 -> a, a\n").as_bytes()).bounded().run("check web.lb").clean();
+    let run = Test::new().bytes("web.lb", (halves + "balance tcp 80 -> a, a\n").as_bytes()).bounded();
+    run.run("check --ignore LB105,LB202 web.lb").clean();
 }
 
 #[test]
@@ -187,7 +192,7 @@ fn weights_that_share_no_divisor() {
 fn lists_of_ports_of_any_length() {
     let all: Vec<String> = (1..=65_535).map(|port| port.to_string()).collect();
     let test = Test::new().bytes("web.lb", format!("balance tcp {} as all -> 10.0.0.1\n", all.join(",")).as_bytes());
-    assert_eq!(test.bounded().run("check web.lb").clean(), "");
+    assert_eq!(test.bounded().run("check --ignore LB102 web.lb").clean(), "");
     let twice = format!("balance tcp {0},{0} as all -> 10.0.0.1\n", all.join(","));
     fails(&twice, 1, "LB012");
 }

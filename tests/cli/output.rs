@@ -126,7 +126,7 @@ fn unread(test: &Test, args: &str) -> Run {
 
 #[test]
 fn a_reader_that_stops_is_no_failure() {
-    let services: String = (1..3_000).map(|port| format!("balance tcp {port} -> 10.0.0.1:80\n")).collect();
+    let services: String = (1_000..4_000).map(|port| format!("balance tcp {port} -> 10.0.0.1:80\n")).collect();
     let test = Test::new().bytes("web.lb", services.as_bytes()).bytes("old.nft", b"");
     assert_eq!(unread(&test, COMPILE).clean(), "");
     assert_eq!(unread(&test, "compile --target iptables --no-validate web.lb").clean(), "");

@@ -7,7 +7,7 @@ use smallvec::smallvec;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::options::{Limit, Options};
-use crate::ir::{Backend, Config, Family, Service};
+use crate::ir::{Backend, Family, Service};
 use crate::option::Else;
 use crate::target::StickyStore;
 
@@ -83,27 +83,6 @@ pub fn check(service: &Service, store: StickyStore) -> Vec<Diagnostic> {
         }
     }
     errors
-}
-
-/// LB109 for services whose clients a list of the `recent` match may be too short for: at the first of them.
-///
-/// Measured in a kernel: with 600 clients on three backends, two of three lost theirs; with 240, none.
-pub fn sticky_capacity(config: &Config) -> Vec<Diagnostic> {
-    let mut sticky = config.services().iter().filter(|service| service.options.sticky.is_some());
-    let Some(first) = sticky.next() else { return Vec::new() };
-    let others = match sticky.count() {
-        0 => String::new(),
-        1 => " (so does one other service)".to_owned(),
-        more => format!(" (so do {more} other services)"),
-    };
-    let place = first.options.place("sticky").unwrap_or(first.loc);
-    let message =
-        format!("`{}` remembers 100 clients of each backend, and forgets the oldest in silence{others}", first.name);
-    vec![
-        Diagnostic::warning(Code::StickyCapacity, place, message)
-            .here("in a list of the `recent` match")
-            .help("for 65,536 clients use `--sticky-store ipset`; or load the module with `xt_recent.ip_list_tot=N` and leave this"),
-    ]
 }
 
 /// The rules of one service in one family.

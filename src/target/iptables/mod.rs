@@ -22,7 +22,6 @@ mod tests;
 mod tree;
 mod walk;
 
-pub use front::sticky_capacity;
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::prove;

@@ -1,0 +1,126 @@
+//! The programs that a `check` is about: the PATHs as one program or, below an lbc.toml, its roots.
+//!
+//! With an lbc.toml a program is always read whole, whichever of its files are named: names, listeners and includes of a file mean
+//! nothing by themselves. So a pre-commit hook that names the changed files finds what a run over everything finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::Failure;
+use super::config::{Config, Configs, relative};
+use super::input::{Declarations, Identity, Input, Loaded, Overlay, directory};
+
+/// One program of a run.
+pub struct Unit {
+    pub input: Input,
+    pub config: Rc<Config>,
+}
+
+/// The programs that the PATHs belong to, in order.
+pub fn units(input: &Input, declarations: &Declarations) -> Result<Vec<Unit>, Failure> {
+    if input.paths.iter().any(|path| path.as_os_str() == "-") {
+        let config = Rc::new(Config::of(Path::new("."))?);
+        return Ok(vec![Unit { input: input.clone(), config }]);
+    }
+    let mut configs = Configs::default();
+    let mut groups: BTreeMap<Option<PathBuf>, Vec<(PathBuf, Identity)>> = BTreeMap::new();
+    let mut failures = Vec::new();
+    for file in input.files()? {
+        match file {
+            Ok(file) => {
+                let path = file.path.clone().unwrap_or_default();
+                groups.entry(configs.file_for(&path)).or_default().push((path, file.identity));
+            }
+            Err(failure) => failures.extend(failure.messages),
+        }
+    }
+    Failure::check(failures)?;
+    let mut units = Vec::new();
+    for (file, given) in groups {
+        match file {
+            // The user's own spelling, and one program.
+            None => {
+                let paths = given.into_iter().map(|(path, _)| path).collect();
+                let input = Input { paths, stdin_filename: input.stdin_filename.clone() };
+                units.push(Unit { input, config: Rc::new(Config::default()) });
+            }
+            Some(file) => units.extend(of_config(&file, given, declarations, &mut configs)?),
+        }
+    }
+    Ok(units)
+}
+
+/// The roots of one lbc.toml that hold any of the given files, and a program of those that no root holds.
+fn of_config(
+    file: &Path,
+    given: Vec<(PathBuf, Identity)>,
+    declarations: &Declarations,
+    configs: &mut Configs,
+) -> Result<Vec<Unit>, Failure> {
+    let config = Rc::new(Config::read(file)?);
+    let base = file.parent().map(relative).unwrap_or_default();
+    let whole = vec![PathBuf::from(".")];
+    let mut missing: BTreeSet<Identity> = given.iter().map(|(_, identity)| *identity).collect();
+    let wanted = missing.clone();
+    let mut units = Vec::new();
+    for root in config.roots.as_ref().unwrap_or(&whole) {
+        let mut paths = root_files(&base, root)?;
+        // What is below another lbc.toml is that one's.
+        paths.retain(|path| configs.file_for(path).as_deref() == Some(file));
+        if paths.is_empty() {
+            continue;
+        }
+        let input = Input { paths, stdin_filename: String::new() };
+        let Loaded { origins, .. } = input.load(declarations, &Overlay::new())?;
+        let read: BTreeSet<Identity> = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
+        if read.is_disjoint(&wanted) {
+            continue;
+        }
+        missing.retain(|identity| !read.contains(identity));
+        units.push(Unit { input, config: config.clone() });
+    }
+    let rest: Vec<PathBuf> =
+        given.into_iter().filter(|(_, identity)| missing.contains(identity)).map(|(path, _)| plain(&path)).collect();
+    if !rest.is_empty() {
+        units.push(Unit { input: Input { paths: rest, stdin_filename: String::new() }, config });
+    }
+    Ok(units)
+}
+
+/// The files of a root, as seen from the working directory.
+fn root_files(base: &Path, root: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let path: PathBuf = base.join(root).components().collect();
+    let path = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path };
+    match path.is_dir() {
+        true => Ok(directory(&path)?.into_iter().map(|file| plain(&file)).collect()),
+        false => Ok(vec![plain(&path)]),
+    }
+}
+
+/// Without a leading `./`.
+fn plain(path: &Path) -> PathBuf {
+    path.strip_prefix(".").map_or_else(|_| path.to_owned(), Path::to_owned)
+}
+
+/// Refuses PATHs that belong to several roots: what is compiled is one program.
+pub fn one_root(input: &Input, config: &Config) -> Result<(), Failure> {
+    let (Some(roots), Some(base)) = (&config.roots, &config.directory) else { return Ok(()) };
+    let mut found = BTreeSet::new();
+    for path in input.paths.iter().filter(|path| path.as_os_str() != "-") {
+        let Ok(absolute) = path.canonicalize() else { continue };
+        let own = roots.iter().filter(|root| {
+            let root = base.join(root).canonicalize().unwrap_or_default();
+            // A directory above several roots has all of them.
+            absolute.starts_with(&root) || (root.starts_with(&absolute) && absolute.is_dir())
+        });
+        found.extend(own.map(|root| format!("`{}`", root.display())));
+    }
+    match found.len() {
+        0 | 1 => Ok(()),
+        count => Err(Failure::new(format!(
+            "the PATHs belong to {count} programs, the roots {} of lbc.toml; compile one at a time",
+            found.into_iter().collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}

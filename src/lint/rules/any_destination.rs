@@ -1,0 +1,65 @@
+//! LB101
+
+use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
+use crate::ir::{Destination, Interface};
+use crate::keyword;
+use crate::lint::context::{Balanced, Context};
+use crate::lint::edit::add_option;
+use crate::lint::{Doc, Lint};
+use crate::statement::listen;
+
+pub const LINT: Lint = Lint {
+    code: Code::AnyDestination,
+    doc: Doc {
+        what: "Finds services on any destination (`*:80`) that take every client on every interface.",
+        why: "On a router, such a service takes the connections that the router only forwards: the clients behind it can \
+              reach no other server on that port. `on` or `from` says whose connections are meant, and `local` takes only \
+              those to this machine's own addresses.",
+        example: "balance tcp *:80 -> 10.0.0.1:8080\n",
+        instead: "balance tcp *:80 on eth0 -> 10.0.0.1:8080\n",
+        fix: "Unsafe. It adds `on` with the interface that the other services name, where that is one; else it writes `local` \
+              for `*`.",
+    },
+    check,
+};
+
+fn check(context: &Context<'_>) -> Vec<Diagnostic> {
+    let open = |one: &Balanced<'_>| {
+        one.service.on.is_none() && one.service.from.is_none() && one.service.destinations.contains(&Destination::Any)
+    };
+    let all = context.balances().filter(open);
+    all.filter_map(|one| {
+        let star = one.balance.listen.destinations.iter().find_map(|destination| match destination {
+            listen::Destination::Any(span) => Some(*span),
+            listen::Destination::Local(_) | listen::Destination::Prefix(_) | listen::Destination::Name(_) => None,
+        })?;
+        let fix = match the_interface(context) {
+            Some(name) => {
+                let option = format!("on {name}");
+                (format!("add `{option}`"), add_option(one.source, one.balance, &option))
+            }
+            None => ("listen on `local`".to_owned(), Edit::replace(one.source, star, "local")),
+        };
+        let message = format!("`{}` takes the connections that this machine only forwards, too", one.service.name);
+        Some(
+            Diagnostic::warning(Code::AnyDestination, at(one.source, star), message)
+                .here("any destination, from anyone, on every interface")
+                .help("write `on IFACE` or `from NET` beside it; or `local` for the addresses of this machine alone")
+                .fix(Some(Fix::new(Applicability::Unsafe, fix.0, vec![fix.1]))),
+        )
+    })
+    .collect()
+}
+
+/// The one interface that services of this program are for.
+fn the_interface(context: &Context<'_>) -> Option<String> {
+    let mut named = context.config.services().iter().filter_map(|service| service.on.as_ref());
+    let first = named.next().filter(|on| !on.not)?;
+    let [interface] = first.interfaces.as_slice() else { return None };
+    let name = match interface {
+        Interface::Exact(name) => name.clone(),
+        Interface::Prefix(start) => format!("{start}*"),
+    };
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte));
+    (plain && !keyword::is_reserved(&name) && named.all(|on| on == first)).then_some(name)
+}

@@ -1,0 +1,128 @@
+//! LB202
+
+use foldhash::{HashSet, HashSetExt};
+
+use crate::diagnostic::{Applicability, Code, Diagnostic, Fix, at};
+use crate::ir::options::SourceNat;
+use crate::lint::context::Context;
+use crate::lint::edit::remove_statement;
+use crate::lint::{Doc, Lint};
+use crate::option::{BalanceOption, Kind};
+use crate::source::{SourceId, Span};
+use crate::statement::Statement;
+use crate::statement::backends::{Backends, Server};
+use crate::statement::listen::Destination;
+use crate::statement::net::NetItem;
+
+pub const LINT: Lint = Lint {
+    code: Code::UnusedName,
+    doc: Doc {
+        what: "Finds hosts, nets and pools that nothing in the program refers to. Where a service has `masquerade hairpin`, every net \
+               is used: that option looks at all of them. Hosts of `-D` and `--hosts` are never reported.",
+        why: "Mostly it is left over, or a typo somewhere else uses the wrong one.",
+        example: "host a = 10.0.0.1\nhost old = 10.0.0.2\nbalance tcp 80 -> a:8080\n",
+        instead: "host a = 10.0.0.1\nbalance tcp 80 -> a:8080\n",
+        fix: "Safe: it removes the declaration, with the comment behind it, and with the comment above where both are a paragraph of \
+              their own.",
+    },
+    check,
+};
+
+fn check(context: &Context<'_>) -> Vec<Diagnostic> {
+    let used = Uses::new(context);
+    let mut found = Vec::new();
+    for (source, item) in context.program.items() {
+        let (name, kind) = match &item.statement {
+            Statement::Host(host) => (host.name, "host"),
+            Statement::Net(_) if used.every_net => continue,
+            Statement::Net(net) => (net.name, "net"),
+            Statement::Pool(pool) => (pool.name, "pool"),
+            Statement::Include(_) | Statement::Default(_) | Statement::Balance(_) => continue,
+        };
+        let text = context.text(source, name);
+        if used.names.contains(text) {
+            continue;
+        }
+        let edit = remove_statement(context.program, source, item);
+        found.push(
+            Diagnostic::warning(Code::UnusedName, at(source, name), format!("the {kind} `{text}` is never used"))
+                .here("declared, and not referred to")
+                .help(format!("remove the declaration, or use `{text}`"))
+                .fix(Some(Fix::new(Applicability::Safe, format!("remove `{kind} {text}`"), vec![edit]))),
+        );
+    }
+    found
+}
+
+/// The names that anything refers to.
+struct Uses<'a> {
+    names: HashSet<&'a str>,
+    every_net: bool,
+}
+
+impl<'a> Uses<'a> {
+    fn new(context: &Context<'a>) -> Uses<'a> {
+        let hairpin = |nat: &SourceNat| matches!(nat, SourceNat::Hairpin(_));
+        let every_net = context.config.services().iter().any(|service| hairpin(&service.options.source_nat));
+        let mut uses = Uses { names: HashSet::new(), every_net };
+        uses.names.extend(context.program.weights.iter().map(|(name, _)| name.as_str()));
+        for (source, item) in context.program.items() {
+            match &item.statement {
+                Statement::Net(net) => net.items.iter().for_each(|item| uses.item(context, source, item)),
+                Statement::Pool(pool) => uses.backends(context, source, &pool.backends),
+                Statement::Default(default) => uses.options(context, source, &default.options),
+                Statement::Balance(balance) => {
+                    for destination in &balance.listen.destinations {
+                        if let Destination::Name(name) = destination {
+                            uses.name(context, source, *name);
+                        }
+                    }
+                    uses.options(context, source, &balance.options);
+                    uses.backends(context, source, &balance.backends);
+                }
+                Statement::Include(_) | Statement::Host(_) => {}
+            }
+        }
+        uses
+    }
+
+    fn name(&mut self, context: &Context<'a>, source: SourceId, name: Span) {
+        self.names.insert(context.text(source, name));
+    }
+
+    fn item(&mut self, context: &Context<'a>, source: SourceId, item: &NetItem) {
+        match item {
+            NetItem::Name(name) => self.name(context, source, *name),
+            NetItem::Prefix(_) => {}
+        }
+    }
+
+    fn backends(&mut self, context: &Context<'a>, source: SourceId, backends: &Backends) {
+        for backend in &backends.list {
+            match backend.server {
+                Server::Name(name) => self.name(context, source, name),
+                Server::Address(..) | Server::Local => {}
+            }
+        }
+    }
+
+    fn options(&mut self, context: &Context<'a>, source: SourceId, options: &[BalanceOption]) {
+        for option in options {
+            match &option.kind {
+                Kind::From(from) => from.nets.iter().for_each(|item| self.item(context, source, item)),
+                Kind::As(_)
+                | Kind::By(_)
+                | Kind::Sticky(_)
+                | Kind::On(_)
+                | Kind::Masquerade { .. }
+                | Kind::Snat(_)
+                | Kind::Output
+                | Kind::Accept
+                | Kind::Limit(_)
+                | Kind::MaxConnections(_)
+                | Kind::Counter
+                | Kind::Log(_) => {}
+            }
+        }
+    }
+}
