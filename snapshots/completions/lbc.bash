@@ -151,7 +151,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__compile)
-            opts="-D -o -h --stdin-filename --hosts --set --target --format --family --hooks --layout --instance --sticky-store --output --no-validate --check --color --output-format --help"
+            opts="-D -o -h --stdin-filename --hosts --set --target --format --family --hooks --layout --instance --sticky-store --nft-min --output --no-validate --check --color --output-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,7 +190,7 @@ _lbc() {
                     return 0
                     ;;
                 --layout)
-                    COMPREPLY=($(compgen -W "auto linear" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto linear tree" -- "${cur}"))
                     return 0
                     ;;
                 --instance)
@@ -199,6 +199,10 @@ _lbc() {
                     ;;
                 --sticky-store)
                     COMPREPLY=($(compgen -W "recent ipset" -- "${cur}"))
+                    return 0
+                    ;;
+                --nft-min)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -251,7 +255,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__explain)
-            opts="-D -h --stdin-filename --hosts --set --rules --target --local --service --color --output-format --help"
+            opts="-D -h --stdin-filename --hosts --set --rules --target --local --service --cost --layout --color --output-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +291,10 @@ _lbc() {
                     ;;
                 --service)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --layout)
+                    COMPREPLY=($(compgen -W "auto linear tree" -- "${cur}"))
                     return 0
                     ;;
                 --color)
