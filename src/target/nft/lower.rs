@@ -81,9 +81,12 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let Lowering { names, mut maps, cells, refuse, shared, .. } = lowering;
     maps.extend(source_nat.maps);
     base.extend(source_nat.base);
+    // What writes maps out stands first: for each of them the kernel walks what the transaction holds so far.
     let mut chains = base;
     let more = dispatch.len() + cells.len() + shared.picks.len() + shared.servers.len() + made.chains.len();
     chains.reserve_exact(more + source_nat.chains.len() + 1);
+    let picks = chains.len()..chains.len() + shared.picks.len();
+    chains.extend(shared.picks);
     chains.extend(dispatch);
     chains.extend(cells);
     chains.extend(shared.servers);
@@ -91,9 +94,8 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     chains.extend(source_nat.chains);
     let mut unfold = Unfold::default();
     if large {
-        chains = unfold.chains(chains);
+        chains = unfold.chains(chains, picks);
     }
-    chains.extend(shared.picks);
     let translates = service::translates(&chains);
     if Family::ALL.iter().any(|family| *dispatched.get(*family) && !translates.get(*family)) {
         chains[0].rules.insert(0, track());
