@@ -107,6 +107,9 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
 }
 
+/// Protocol and ports that a cell is for, and what stands in it.
+type Asked<'c> = (Protocol, PortRange, &'c [Entry]);
+
 /// What is known and made while a program is lowered.
 pub struct Lowering<'a> {
     pub config: &'a Config,
@@ -245,7 +248,7 @@ impl<'a> Lowering<'a> {
     /// behind them. What none of these takes goes on to what is behind.
     fn segments(&mut self, stages: &mut Stages, cells: &[Cell], list: &[Segment], behind: Option<&Name>) {
         let family = stages.family;
-        let mut chains: HashMap<Vec<(Protocol, PortRange, &[Entry])>, Name> = HashMap::new();
+        let mut chains: HashMap<Vec<Asked<'_>>, Name> = HashMap::new();
         let (mut hosts, mut nets) = (Vec::new(), Vec::new());
         for segment in list {
             let own = segment.cells.iter().map(|&index| {
@@ -270,13 +273,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The chain that asks for protocols and ports, which are disjoint.
-    fn segment(
-        &mut self,
-        stages: &Stages,
-        number: usize,
-        cells: &[(Protocol, PortRange, &[Entry])],
-        behind: Option<&Name>,
-    ) -> Name {
+    fn segment(&mut self, stages: &Stages, number: usize, cells: &[Asked<'_>], behind: Option<&Name>) -> Name {
         let family = stages.family;
         let name = stages.name(&format!("net-{number}"));
         let mut rules = Vec::new();
