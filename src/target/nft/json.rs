@@ -58,7 +58,9 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
     }
     for map in &ruleset.maps {
         list.command(&declaration(name, map))?;
-        elements(&mut list, name, map)?;
+        if !is_whole(map) {
+            elements(&mut list, name, map)?;
+        }
     }
     for map in &ruleset.servers {
         list.command(&server_declaration(name, map))?;
@@ -116,17 +118,29 @@ fn chain<'a>(table: &'a Name, chain: &'a Chain) -> schema::Chain<'a> {
 
 /// The crate's maps lead to data, not to verdicts.
 fn declaration(table: &Name, map: &VerdictMap) -> Json {
-    let key: Vec<&str> = map.key.iter().map(|field| data_type(*field)).collect();
+    let types: Vec<&str> = map.key.iter().map(|field| data_type(*field)).collect();
     let mut object = json!({
-        "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": key, "map": "verdict",
+        "family": "inet", "table": table.as_str(), "name": map.name.as_str(), "type": types, "map": "verdict",
     });
-    if let [only] = key[..] {
+    if let [only] = types[..] {
         object["type"] = json!(only);
     }
     if map.interval {
         object["flags"] = json!(["interval"]);
     }
+    if is_whole(map) {
+        let element = |one: &Element| match verdict_expression(&one.verdict) {
+            Some(verdict) => json!([key(one), verdict]),
+            None => json!([key(one), {bare(&one.verdict): null}]),
+        };
+        object["elem"] = map.elements.iter().map(element).collect();
+    }
     json!({"add": {"map": object}})
+}
+
+/// Whether a map is declared with its elements: nft 1.0.6 sends ranges of one field twice that are added later.
+fn is_whole(map: &VerdictMap) -> bool {
+    map.interval && map.key.len() == 1
 }
 
 /// The elements of a map: those that the crate can say, then the others.

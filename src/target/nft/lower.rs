@@ -84,9 +84,12 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let Lowering { names, mut maps, cells, refuse, shared, .. } = lowering;
     maps.extend(source_nat.maps);
     base.extend(source_nat.base);
+    // What writes maps out stands first: for each of them the kernel walks what the transaction holds so far.
     let mut chains = base;
     let more = dispatch.len() + cells.len() + shared.picks.len() + shared.servers.len() + made.chains.len();
     chains.reserve_exact(more + source_nat.chains.len() + 1);
+    let picks = chains.len()..chains.len() + shared.picks.len();
+    chains.extend(shared.picks);
     chains.extend(dispatch);
     chains.extend(cells);
     chains.extend(shared.servers);
@@ -94,9 +97,8 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     chains.extend(source_nat.chains);
     let mut unfold = Unfold::default();
     if large {
-        chains = unfold.chains(chains);
+        chains = unfold.chains(chains, picks);
     }
-    chains.extend(shared.picks);
     let translates = service::translates(&chains);
     if Family::ALL.iter().any(|family| *dispatched.get(*family) && !translates.get(*family)) {
         chains[0].rules.insert(0, track());
@@ -107,6 +109,9 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let Unfold { sets, ports, .. } = unfold;
     Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
 }
+
+/// Protocol and ports that a cell is for, and what stands in it.
+type Asked<'c> = (Protocol, PortRange, &'c [Entry]);
 
 /// What is known and made while a program is lowered.
 pub struct Lowering<'a> {
@@ -246,7 +251,7 @@ impl<'a> Lowering<'a> {
     /// behind them. What none of these takes goes on to what is behind.
     fn segments(&mut self, stages: &mut Stages, cells: &[Cell], list: &[Segment], behind: Option<&Name>) {
         let family = stages.family;
-        let mut chains: HashMap<Vec<Ports<'_>>, Name> = HashMap::new();
+        let mut chains: HashMap<Vec<Asked<'_>>, Name> = HashMap::new();
         let (mut hosts, mut nets) = (Vec::new(), Vec::new());
         for segment in list {
             let own = segment.cells.iter().map(|&index| {
@@ -271,13 +276,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The chain that asks for protocols and ports, which are disjoint.
-    fn segment(
-        &mut self,
-        stages: &Stages,
-        number: usize,
-        cells: &[(Protocol, PortRange, &[Entry])],
-        behind: Option<&Name>,
-    ) -> Name {
+    fn segment(&mut self, stages: &Stages, number: usize, cells: &[Asked<'_>], behind: Option<&Name>) -> Name {
         let family = stages.family;
         let name = stages.name(&format!("net-{number}"));
         let mut rules = Vec::new();
@@ -412,9 +411,6 @@ impl<'a> Lowering<'a> {
         if errors.is_empty() { Ok(made) } else { Err(errors) }
     }
 }
-
-/// Ports of a protocol, and the statements that may get their connections.
-type Ports<'a> = (Protocol, PortRange, &'a [Entry]);
 
 /// The dispatch chain in the making.
 struct Stages {

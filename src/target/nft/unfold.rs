@@ -8,10 +8,16 @@
 //! sees the others in their order, and so on. Connection `j` gets slot `j mod N`, as from one map.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
 
 use num_integer::gcd;
 
-use super::model::{Chain, Choice, Destination, Field, Name, NewPort, Numbers, Pick, PortMap, Rule, Statement, Value};
+use crate::ir::Family;
+
+use super::model::{
+    Chain, Choice, Comment, Destination, Field, Name, NewPort, Numbers, Pick, PortMap, Rule, Statement, Value,
+};
 use super::model::{ValueSet, Verdict, short};
 use super::names::fixed;
 use super::shape::MAX_IN_A_ROW;
@@ -25,17 +31,25 @@ pub struct Unfold {
     known_ports: HashMap<Vec<(u16, u16)>, Name>,
 }
 
+/// Draws that lead to one server up to which each says what it does.
+const INLINE: usize = 2;
+
 /// Statements in which a choice ends.
 type Leaf = Vec<Statement>;
 
 impl Unfold {
-    /// Chains that do the same; those that a chain needs stand behind it.
-    pub fn chains(&mut self, chains: Vec<Chain>) -> Vec<Chain> {
+    /// Chains that do the same; those that a chain needs stand behind it. Some stay as they are.
+    pub fn chains(&mut self, chains: Vec<Chain>, stay: Range<usize>) -> Vec<Chain> {
         let mut all = Vec::with_capacity(chains.len());
-        for Chain { name, hook, rules } in chains {
+        for (place, chain) in chains.into_iter().enumerate() {
+            if stay.contains(&place) {
+                all.push(chain);
+                continue;
+            }
+            let Chain { name, hook, rules } = chain;
             let at = all.len();
             all.push(Chain { name: name.clone(), hook, rules: Vec::new() });
-            let mut row = Row { chain: &name, groups: 0, leaves: HashMap::new(), more: &mut all };
+            let mut row = Row { chain: &name, groups: 0, leaves: 0, more: &mut all };
             let mut list = Vec::with_capacity(rules.len());
             for rule in rules {
                 self.rule(rule, &mut row, &mut list);
@@ -54,32 +68,19 @@ impl Unfold {
                 (pick, elements.into_iter().map(|(numbers, to)| (numbers, vec![Statement::Verdict(to)])).collect())
             }
             Some(Statement::Dnat { family, to: Destination::Addresses(Choice { pick, elements }) }) => {
-                let to = |address| vec![Statement::Dnat { family, to: Destination::One(address, NewPort::Kept) }];
-                (pick, elements.into_iter().map(|(numbers, address)| (numbers, to(address))).collect::<Vec<_>>())
+                let elements = elements.into_iter().map(|(numbers, address)| (numbers, (address, None)));
+                (pick, row.servers(family, elements.collect(), statements, comment.as_ref()))
             }
             Some(Statement::Dnat { family, to: Destination::Endpoints(Choice { pick, elements }) }) => {
-                let to = |(address, port)| {
-                    vec![Statement::Dnat { family, to: Destination::One(address, NewPort::Fixed(port)) }]
-                };
-                (pick, elements.into_iter().map(|(numbers, server)| (numbers, to(server))).collect())
+                let elements = elements.into_iter().map(|(numbers, (address, port))| (numbers, (address, Some(port))));
+                (pick, row.servers(family, elements.collect(), statements, comment.as_ref()))
             }
             last => {
                 statements.extend(last);
                 return rules.extend(alternatives(Rule { statements, comment }));
             }
         };
-        // Rules that draw may not be doubled: one for each protocol stands where the choice leads.
-        let (several, before): (Leaf, Leaf) = statements.into_iter().partition(is_several);
-        let mut leaves = Vec::with_capacity(targets.len());
-        for (numbers, leaf) in targets {
-            let leaf: Leaf = several.iter().chain(&before).cloned().chain(leaf).collect();
-            let leaf = match several.is_empty() {
-                true => leaf,
-                false => vec![row.leaf(Rule { statements: leaf, comment: comment.clone() })],
-            };
-            leaves.push((numbers, leaf));
-        }
-        for (drawn, leaf) in row.cascade(pick, leaves) {
+        for (drawn, leaf) in row.cascade(pick, targets) {
             let statements = drawn.into_iter().chain(leaf).collect();
             rules.push(Rule { statements, comment: comment.clone() });
         }
@@ -175,22 +176,46 @@ fn alternatives(rule: Rule) -> Vec<Rule> {
 struct Row<'a> {
     chain: &'a Name,
     groups: usize,
-    /// Chains that choices lead to, by what they do.
-    leaves: HashMap<String, Name>,
+    /// How many chains choices lead to.
+    leaves: usize,
     more: &'a mut Vec<Chain>,
 }
 
 impl Row<'_> {
-    /// Goes to a chain with one rule.
-    fn leaf(&mut self, rule: Rule) -> Statement {
-        let count = self.leaves.len() + 1;
-        let (chain, more) = (self.chain, &mut *self.more);
-        let name = self.leaves.entry(format!("{:?}", rule.statements)).or_insert_with(|| {
-            let name = fixed(&format!("{chain}-s{count}"));
-            more.push(Chain { name: name.clone(), hook: None, rules: alternatives(rule) });
-            name
-        });
-        Statement::Verdict(Verdict::Goto(name.clone()))
+    /// What servers do, behind tests that all of them have. In a chain of its own stands what several draws lead to, and
+    /// what is a rule for each of several protocols: rules that draw may not be doubled.
+    fn servers(
+        &mut self,
+        family: Family,
+        elements: Vec<(Numbers, (IpAddr, Option<u16>))>,
+        before: Leaf,
+        comment: Option<&Comment>,
+    ) -> Vec<(Numbers, Leaf)> {
+        let mut uses: HashMap<(IpAddr, Option<u16>), usize> = HashMap::new();
+        for run in elements.chunk_by(|(_, one), (_, next)| one == next) {
+            *uses.entry(run[0].1).or_default() += 1;
+        }
+        let several = before.iter().any(is_several);
+        let mut leaves: HashMap<(IpAddr, Option<u16>), Leaf> = HashMap::with_capacity(uses.len());
+        let mut list = Vec::with_capacity(elements.len());
+        for (numbers, server) in elements {
+            let leaf = leaves.entry(server).or_insert_with(|| {
+                let (address, port) = server;
+                let port = port.map_or(NewPort::Kept, NewPort::Fixed);
+                let to = Statement::Dnat { family, to: Destination::One(address, port) };
+                let statements: Leaf = before.iter().cloned().chain([to]).collect();
+                if !several && uses[&server] <= INLINE {
+                    return statements;
+                }
+                self.leaves += 1;
+                let name = fixed(&format!("{}-s{}", self.chain, self.leaves));
+                let rules = alternatives(Rule { statements, comment: comment.cloned() });
+                self.more.push(Chain { name: name.clone(), hook: None, rules });
+                vec![Statement::Verdict(Verdict::Goto(name))]
+            });
+            list.push((numbers, leaf.clone()));
+        }
+        list
     }
 
     /// The tests in a row that make a choice, each with what it leads to. The last needs no test.

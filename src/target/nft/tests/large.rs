@@ -76,18 +76,75 @@ fn a_program_becomes_large_by_what_its_rules_would_write_out() {
 }
 
 #[test]
-fn a_large_program_writes_few_maps_out_and_is_proven() {
-    for services in [400, 2000] {
-        let program = mixed(services);
-        let ruleset = lowered(&program, Layout::Auto);
-        assert!(written_out(&ruleset) <= MAX_WRITTEN_OUT, "{}", written_out(&ruleset));
-        let config = config(&program);
-        prove_text(&config, &text(&ruleset)).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
-        let mut json = Vec::new();
-        ruleset.print_json(&mut json).expect("a vector takes everything");
-        prove_json(&config, std::str::from_utf8(&json).expect("text")).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
-        let read = Dump::read_text(&text(&ruleset)).expect("own text");
-        assert_eq!(Ruleset::of_dump(&read).as_ref(), Some(&ruleset));
+fn a_large_program_writes_few_maps_out() {
+    let program = mixed(2000);
+    let ruleset = lowered(&program, Layout::Auto);
+    assert!(written_out(&ruleset) <= MAX_WRITTEN_OUT, "{}", written_out(&ruleset));
+    let read = Dump::read_text(&text(&ruleset)).expect("own text");
+    assert_eq!(Ruleset::of_dump(&read).as_ref(), Some(&ruleset));
+}
+
+#[test]
+fn services_of_every_kind_are_proven_in_the_large_shape() {
+    let config = config(&mixed(40));
+    for format in [Format::Text, Format::Json] {
+        let options = Options { layout: Layout::Tree, ..Options::default() };
+        let ruleset = lower(&config, &options, format).expect("a correct program");
+        let proven = match format {
+            Format::Text => prove_text(&config, &text(&ruleset)),
+            Format::Json => {
+                let mut json = Vec::new();
+                ruleset.print_json(&mut json).expect("a vector takes everything");
+                prove_json(&config, std::str::from_utf8(&json).expect("text"))
+            }
+        };
+        proven.unwrap_or_else(|flaw| panic!("{format:?} {flaw:#?}"));
+    }
+}
+
+#[test]
+fn json_has_addresses_and_ports_apart() {
+    let program = "balance tcp 10.0.0.1:80 as a -> 10.1.0.1:8080 weight 2, 10.1.0.2:8080\n\
+                   balance tcp 10.0.0.2:80 as b -> 10.1.0.1:1, 10.1.0.2:2\n";
+    let options = Options { layout: Layout::Tree, ..Options::default() };
+    let ruleset = lower(&config(program), &options, Format::Json).expect("a correct program");
+    check_form(&ruleset);
+    let names: Vec<&str> = ruleset.servers.iter().map(|map| map.name.as_str()).collect();
+    assert_eq!(names, ["at-0-ip4", "at-1-ip4", "to-port-ip4"]);
+    // Nor could a map of addresses say which port of `b` is whose.
+    assert!(ruleset.servers.iter().all(|map| map.elements.len() == 1), "{:#?}", ruleset.servers);
+}
+
+/// Many prefixes and ranges that overlap, in both families: no map has ranges of several fields.
+#[test]
+fn ranges_are_looked_up_in_two_steps() {
+    let mut program = String::new();
+    for nth in 0..60u16 {
+        let (wide, port) = (nth % 5 == 0, 1000 + nth * 10);
+        let (v4, v6) = if wide { (16, 48) } else { (24, 64) };
+        let nets = format!(
+            "{{10.{}.{}.0/{v4}, [2001:db8:{:x}:{:x}::]/{v6}}}",
+            nth / 20,
+            if wide { 0 } else { nth },
+            nth / 20,
+            if wide { 0 } else { nth }
+        );
+        let _ = writeln!(
+            program,
+            "balance tcp,udp {nets}:{port}-{} as n{nth} output -> 10.9.0.1:{port}, [fd00::1]:80",
+            port + 20
+        );
+        let _ = writeln!(program, "balance tcp 10.200.0.{nth}:{port}-{} as h{nth} -> 10.9.0.2:80", port + 9);
+    }
+    program.push_str("balance tcp *:1-2000 as rest -> 10.9.0.9\nbalance tcp 1500-1600 on eth0 as own -> 10.9.0.8\n");
+    let config = config(&program);
+    for layout in [Layout::Linear, Layout::Tree] {
+        let options = Options { layout, ..Options::default() };
+        let ruleset = lower(&config, &options, Format::Text).expect("a correct program");
+        check_form(&ruleset);
+        let several = ruleset.maps.iter().filter(|map| map.interval && map.key.len() > 1);
+        assert_eq!(several.count() == 0, layout == Layout::Tree);
+        prove_text(&config, &text(&ruleset)).unwrap_or_else(|flaw| panic!("{layout:?} {flaw:#?}"));
     }
 }
 
