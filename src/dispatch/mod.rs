@@ -23,7 +23,7 @@ use crate::statement::balance::Protocol;
 
 pub use cells::{AddressRange, Cell, Entry, Place, Test};
 pub use segments::{Segment, segments};
-pub use table::{MAX_RANGES, Table, table};
+pub use table::{MAX_RANGES, Table, exact, table, wide};
 
 /// Where a connection is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

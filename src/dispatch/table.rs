@@ -1,6 +1,6 @@
 //! Cutting the listeners of a family and hook into a [`Table`] of cells.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ipnet::IpNet;
 
@@ -149,6 +149,32 @@ pub fn table(config: &Config, family: Family, hook: Hook, most: usize) -> Table 
     table
 }
 
+/// The cells of single addresses and ports alone, of all protocols.
+pub fn exact(config: &Config, family: Family, hook: Hook) -> Vec<Cell> {
+    let all = listeners(config, family, hook);
+    let mut cells = Vec::new();
+    for protocol in Protocol::ALL {
+        let list: Vec<Listener> = all.iter().filter(|listener| listener.protocol == protocol).copied().collect();
+        let index = Index::new(&list);
+        cells.extend(Cutter { services: config.services(), family, hook, protocol, index }.exact());
+    }
+    cells
+}
+
+/// The listeners that [`exact`] leaves out and that have an address, with every local and any listener that they meet, at
+/// any remove; in source order.
+pub fn wide(list: &[Listener]) -> Vec<Listener> {
+    let is_wide = |listener: &Listener| match listener.destination {
+        Destination::Prefix(net) => !is_exact(net, listener.ports),
+        Destination::Local | Destination::Any => false,
+    };
+    let wide: Vec<Listener> = list.iter().filter(|listener| is_wide(listener)).copied().collect();
+    let mut chosen: Vec<Listener> =
+        Protocol::ALL.into_iter().flat_map(|protocol| closure(list, &wide, protocol)).collect();
+    chosen.sort_by_key(|listener| listener.service);
+    chosen
+}
+
 /// The wide listeners of a protocol with every local and any listener that they meet, at any remove, in source order.
 fn closure(all: &[Listener], wide: &[Listener], protocol: Protocol) -> Vec<Listener> {
     let mut ports: Vec<PortRange> = wide.iter().filter(|w| w.protocol == protocol).map(|w| w.ports).collect();
@@ -169,10 +195,13 @@ fn closure(all: &[Listener], wide: &[Listener], protocol: Protocol) -> Vec<Liste
         }
         ports = next;
     }
+    let known: HashSet<(u32, Destination, PortRange)> =
+        wide.iter().map(|listener| (listener.service, listener.destination, listener.ports)).collect();
+    let is_known = |listener: &Listener| known.contains(&(listener.service, listener.destination, listener.ports));
     let chosen = |listener: &&Listener| {
         listener.protocol == protocol
             && match listener.destination {
-                Destination::Prefix(net) => !is_exact(net, listener.ports) && wide.contains(listener),
+                Destination::Prefix(net) => !is_exact(net, listener.ports) && is_known(listener),
                 Destination::Local | Destination::Any => ports.iter().any(|range| range.overlaps(listener.ports)),
             }
     };
@@ -203,12 +232,15 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    fn cut(&self, list: &[Listener], table: &mut Table) {
-        for &(port, address) in self.index.exact.keys() {
+    fn exact(&self) -> impl Iterator<Item = Cell> {
+        self.index.exact.keys().filter_map(|&(port, address)| {
             let at = AddressRange { family: self.family, first: address, last: address };
-            let ports = PortRange::single(port).expect("a listener's port");
-            table.exact.extend(self.addresses(at, ports));
-        }
+            self.addresses(at, PortRange::single(port).expect("a listener's port"))
+        })
+    }
+
+    fn cut(&self, list: &[Listener], table: &mut Table) {
+        table.exact.extend(self.exact());
         let wide: Vec<Listener> = list
             .iter()
             .filter(|listener| match listener.destination {

@@ -35,6 +35,9 @@ pub const FAN_OUT: usize = 8;
 /// Rules in a leaf that looks for a destination.
 pub const LEAF: usize = 4;
 
+/// Rules in a leaf that looks for prefixes and ranges of ports that overlap: they stand in every leaf that they meet.
+pub const BOXES: usize = 16;
+
 /// How deep chains may lie below a built-in one: the kernel's NFT_JUMP_STACK_SIZE less one. iptables-legacy has no limit.
 pub const MAX_DEPTH: usize = 15;
 

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::smallvec;
 
+use crate::address::address;
 use crate::endpoint::PortRange;
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, cost};
 
+use super::boxes::{Area, boxes};
 use super::model::{ChainId, Match, Matches, Rule, Target, Translated};
 use super::plant::{Garden, Ground};
-use super::tree::{Item, Shape, forest};
+use super::tree::{Item, Node, Shape, forest};
 
 /// Rules for connections to one original destination, in an order that counts.
 pub struct Claimed {
@@ -65,15 +67,28 @@ pub fn arrange(list: Vec<Claimed>, layout: Layout, place: &Place, chain: ChainId
     let weight = |group: &Vec<Claimed>| group.iter().map(|claimed| claimed.rules.len()).sum();
     let items: Vec<Item> = found.iter().map(|(item, group)| Item { weight: weight(group), ..*item }).collect();
     let shape = Shape { fan_out: cost::FAN_OUT, leaf: cost::LEAF };
-    let ground = Originals { place, found: &found };
-    for tree in forest(&items, shape, cost::MAX_DEPTH - ABOVE - BELOW) {
-        let start = garden.chain(place.name);
-        // Most packets are of no translated connection: one test for them.
-        garden.push(chain, Rule { target: Target::Jump(start), ..ground.guard(None, ANY) });
-        garden.plant(start, &tree, &ground);
+    let depth = cost::MAX_DEPTH - ABOVE - BELOW;
+    let ground = Originals { place, found: &found, overlaps: false };
+    for tree in forest(&items, shape, depth) {
+        ground.plant(&tree, chain, garden);
     }
-    for rule in rest.into_iter().flat_map(|claimed| claimed.rules) {
-        garden.push(chain, rule);
+    // The rest in its order: whatever leaves it leaves all.
+    let everything = IpNet::new(address(garden.family, 0), 0).expect("a length of 0");
+    let area =
+        |one: &Claimed| Area { net: one.destination.unwrap_or(everything), protocol: one.protocol, ports: one.ports };
+    let areas: Vec<Area> = rest.iter().map(area).collect();
+    let many = cost::looks_up(layout, rest.iter().map(|claimed| claimed.rules.len()).sum());
+    let tree = if many { boxes(&areas, garden.family, Shape { leaf: cost::BOXES, ..shape }, depth) } else { None };
+    let item = |area: &Area| Item { net: area.net, protocol: area.protocol, ports: area.ports, weight: 1 };
+    let rest: Vec<(Item, Vec<Claimed>)> =
+        areas.iter().zip(rest).map(|(area, claimed)| (item(area), vec![claimed])).collect();
+    let ground = Originals { place, found: &rest, overlaps: true };
+    match tree {
+        Some(tree) => ground.plant(&tree, chain, garden),
+        None => {
+            let all: Vec<u32> = (0..rest.len() as u32).collect();
+            ground.rules(&all).into_iter().for_each(|rule| garden.push(chain, rule));
+        }
     }
 }
 
@@ -149,9 +164,17 @@ fn groups(list: Vec<Claimed>) -> Vec<(Item, Vec<Claimed>)> {
 struct Originals<'a> {
     place: &'a Place,
     found: &'a [(Item, Vec<Claimed>)],
+    overlaps: bool,
 }
 
 impl Originals<'_> {
+    /// A tree in a chain of its own. Most packets are of no translated connection: one test for them.
+    fn plant(&self, tree: &Node, chain: ChainId, garden: &mut Garden<'_>) {
+        let start = garden.chain(self.place.name);
+        garden.push(chain, Rule { target: Target::Jump(start), ..self.guard(None, ANY) });
+        garden.plant(start, tree, self);
+    }
+
     fn guard(&self, protocol: Option<Protocol>, translated: Translated) -> Rule {
         let mut matches = self.place.matches.clone();
         let (protocol, tracked) = if self.place.tracked { (None, protocol) } else { (protocol, None) };
@@ -174,6 +197,10 @@ impl Ground for Originals<'_> {
     fn rules(&self, items: &[u32]) -> Vec<Rule> {
         let claims = items.iter().flat_map(|&index| &self.found[index as usize].1);
         claims.flat_map(|claimed| claimed.rules.iter().cloned()).collect()
+    }
+
+    fn overlaps(&self) -> bool {
+        self.overlaps
     }
 
     fn name(&self) -> &'static str {

@@ -4,16 +4,19 @@
 //! what a tree finds is tried in source order and nothing else matters. Behind the trees stand what cells cannot say and
 //! what has no address in its listener, again as a list or as a tree of ports.
 
+use std::collections::HashSet;
+
 use ipnet::IpNet;
 use smallvec::smallvec;
 
 use crate::address::prefixes;
-use crate::dispatch::{Cell, Hook, Listener, Place, Table, Test, listeners, loopback, table, tests_interface};
+use crate::dispatch::{Cell, Hook, Listener, Place, Test, exact, listeners, loopback, tests_interface, wide};
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Destination, Family, Service};
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, cost};
 
+use super::boxes::{Area, boxes};
 use super::lower::{Entry, NatChains, interface};
 use super::model::{ChainId, CommentId, DestinationType, Interface, Match, Negatable, Rule, Target};
 use super::plant::{Garden, Ground};
@@ -39,24 +42,24 @@ pub fn dispatch(
     let below = depth_below(nat, entries);
     for family in Family::ALL {
         let lists: Vec<Vec<Listener>> = chains.iter().map(|(hook, _)| listeners(config, family, *hook)).collect();
-        let tables: Vec<Option<Table>> = (chains.iter().zip(&lists))
+        let tables: Vec<Option<Vec<Cell>>> = (chains.iter().zip(&lists))
             .map(|((hook, _), list)| {
                 let rules = list.chunk_by(same_but_ports).count();
-                cost::looks_up(layout, rules).then(|| table(config, family, *hook, usize::MAX))
+                cost::looks_up(layout, rules).then(|| exact(config, family, *hook))
             })
             .collect();
         // Both hooks share what they look up alike.
         let shared = tables.len() == 2 && tables[0].is_some() && tables[0] == tables[1] && lists[0] == lists[1];
-        for (((hook, chain), list), table) in chains.iter().zip(&lists).zip(&tables) {
+        for (((hook, chain), list), cells) in chains.iter().zip(&lists).zip(&tables) {
             let view = View { config, entries, family, hook: *hook };
             let mut listening = Listening { view, nat: &mut *nat, below };
-            match table {
+            match cells {
                 None => listening.list(*chain, list),
-                Some(table) if !shared => listening.trees(*chain, table, list),
-                Some(table) => {
+                Some(cells) if !shared => listening.trees(*chain, cells, list),
+                Some(cells) => {
                     let all = listening.stage("ALL", |rules| rules.is_empty() || *hook == Hook::Output);
                     if *hook == Hook::Prerouting {
-                        listening.trees(all, table, list);
+                        listening.trees(all, cells, list);
                     }
                     listening.push(*chain, Rule { target: Target::Goto(all), ..Rule::EMPTY });
                 }
@@ -100,11 +103,18 @@ struct View<'a> {
     hook: Hook,
 }
 
+/// Trees that are asked one after the other.
+struct Stage<'a> {
+    name: &'static str,
+    trees: Vec<Node>,
+    found: Vec<Found<'a>>,
+}
+
 /// What a leaf of a tree is made of.
 enum Found<'a> {
     /// A cell, at one of its prefixes.
     Cell(&'a Cell, IpNet),
-    /// Listeners without an address that have these ports in common, in source order.
+    /// Listeners in source order.
     Broad(Vec<Listener>),
 }
 
@@ -137,59 +147,67 @@ impl Listening<'_> {
         }
     }
 
-    /// What the cells of the table find, then what has no cell, then what has no address.
-    fn trees(&mut self, chain: ChainId, table: &Table, list: &[Listener]) {
-        let broad = |listener: &&Listener| !matches!(listener.destination, Destination::Prefix(_));
-        let broad: Vec<Listener> =
-            list.iter().filter(broad).filter(|listener| !table.linear.contains(listener)).copied().collect();
-        let mut stages: Vec<(Vec<Item>, Vec<Found<'_>>)> = Vec::new();
-        for cells in [&table.exact, &table.ranges] {
-            let (mut items, mut found) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
-            for cell in cells {
-                let Place::Addresses(range) = cell.place else { unreachable!("the stage holds cells with addresses") };
-                for net in prefixes(self.view.family, range.first, range.last) {
-                    let weight = cell.entries.len();
-                    items.push(Item { net, protocol: cell.protocol, ports: cell.ports, weight });
-                    found.push(Found::Cell(cell, net));
-                }
+    /// What the cells find, then what has a prefix or a range of ports, then what has no address.
+    fn trees(&mut self, chain: ChainId, cells: &[Cell], list: &[Listener]) {
+        let family = self.view.family;
+        let depth = cost::MAX_DEPTH.saturating_sub(ABOVE + self.below);
+        let shape = Shape { fan_out: cost::FAN_OUT, leaf: cost::LEAF };
+        let mut stages: Vec<Stage<'_>> = Vec::new();
+        let (mut items, mut found) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
+        for cell in cells {
+            let Place::Addresses(range) = cell.place else { unreachable!("the stage holds cells with addresses") };
+            for net in prefixes(family, range.first, range.last) {
+                let weight = cell.entries.len();
+                items.push(Item { net, protocol: cell.protocol, ports: cell.ports, weight });
+                found.push(Found::Cell(cell, net));
             }
-            stages.push((items, found));
         }
-        let ports = self.by_ports(&broad);
-        let listed = match ports {
+        stages.push(Stage { name: "ADDRESSES", trees: forest(&items, shape, depth), found });
+        let wide = wide(list);
+        let everything = IpNet::new(crate::address::address(family, 0), 0).expect("a length of 0");
+        let area = |listener: &Listener| Area {
+            net: match listener.destination {
+                Destination::Prefix(net) => net,
+                Destination::Local | Destination::Any => everything,
+            },
+            protocol: listener.protocol,
+            ports: listener.ports,
+        };
+        let areas: Vec<Area> = wide.iter().map(area).collect();
+        let tree = boxes(&areas, family, Shape { leaf: cost::BOXES, ..shape }, depth)
+            .unwrap_or_else(|| Node::Leaf((0..wide.len() as u32).collect()));
+        let found = wide.iter().map(|listener| Found::Broad(vec![*listener])).collect();
+        let trees = if wide.is_empty() { Vec::new() } else { vec![tree] };
+        stages.push(Stage { name: "RANGES", trees, found });
+        let known: HashSet<u32> = wide.iter().map(|listener| listener.service).collect();
+        let broad = |listener: &&Listener| match listener.destination {
+            Destination::Prefix(_) => false,
+            Destination::Local | Destination::Any => !(known.contains(&listener.service) && wide.contains(listener)),
+        };
+        let broad: Vec<Listener> = list.iter().filter(broad).copied().collect();
+        let listed = match self.by_ports(&broad) {
             Some((items, found)) => {
-                stages.push((items, found));
+                stages.push(Stage { name: "PORTS", trees: forest(&items, shape, depth), found });
                 Vec::new()
             }
             None => broad,
         };
-        let depth = cost::MAX_DEPTH.saturating_sub(ABOVE + self.below);
-        let shape = Shape { fan_out: cost::FAN_OUT, leaf: cost::LEAF };
-        let forests: Vec<(Vec<Node>, Vec<Found<'_>>)> =
-            stages.into_iter().map(|(items, found)| (forest(&items, shape, depth), found)).collect();
-        let trees = forests.iter().map(|(trees, _)| trees.len()).sum::<usize>();
-        let alone = trees == 1 && table.linear.is_empty() && listed.is_empty();
-        for (stage, (trees, found)) in forests.iter().enumerate() {
-            if stage == 2 {
-                self.list(chain, &table.linear);
-            }
+        let alone = stages.iter().map(|stage| stage.trees.len()).sum::<usize>() == 1 && listed.is_empty();
+        for Stage { name, trees, found } in &stages {
             for tree in trees {
                 // Nothing stands behind the rules of a leaf that they would have to come back to.
                 let start = match matches!(tree, Node::Leaf(_)) || alone {
                     true => chain,
                     false => {
-                        let start = self.stage(["ADDRESSES", "RANGES", "PORTS"][stage], <[Rule]>::is_empty);
+                        let start = self.stage(name, <[Rule]>::is_empty);
                         self.push(chain, Rule { target: Target::Jump(start), ..Rule::EMPTY });
                         start
                     }
                 };
-                let ground = Cells { view: &self.view, found };
+                let ground = Cells { view: &self.view, found, overlaps: *name == "RANGES" };
                 let NatChains { names, chains, .. } = &mut *self.nat;
-                Garden { names, chains, family: self.view.family }.plant(start, tree, &ground);
+                Garden { names, chains, family }.plant(start, tree, &ground);
             }
-        }
-        if forests.len() < 3 {
-            self.list(chain, &table.linear);
         }
         self.list(chain, &listed);
     }
@@ -290,6 +308,7 @@ impl View<'_> {
 struct Cells<'a> {
     view: &'a View<'a>,
     found: &'a [Found<'a>],
+    overlaps: bool,
 }
 
 impl Ground for Cells<'_> {
@@ -317,6 +336,10 @@ impl Ground for Cells<'_> {
             }
         }
         rules
+    }
+
+    fn overlaps(&self) -> bool {
+        self.overlaps
     }
 
     fn name(&self) -> &'static str {

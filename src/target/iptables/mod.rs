@@ -2,6 +2,7 @@
 
 mod arrange;
 mod behind;
+mod boxes;
 pub mod dump;
 mod front;
 mod hash;

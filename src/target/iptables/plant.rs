@@ -21,6 +21,9 @@ pub trait Ground {
     /// The rules of a leaf. Each tests all that it has to be tested for: what leads to it may let others through.
     fn rules(&self, items: &[u32]) -> Vec<Rule>;
 
+    /// Whether an item may match what another part of the tree is for: then nothing stands outside of its leaf.
+    fn overlaps(&self) -> bool;
+
     /// What chains are named by, in front of the place that they look at.
     fn name(&self) -> &'static str;
 }
@@ -89,7 +92,8 @@ impl Garden<'_> {
     fn ways(&mut self, chain: ChainId, ways: Vec<Way<'_>>, ground: &impl Ground) {
         let last = ways.len() - 1;
         for (at, Way { guard, name, place, node }) in ways.into_iter().enumerate() {
-            if let Node::Leaf(list) = node
+            if !ground.overlaps()
+                && let Node::Leaf(list) = node
                 && let [_] = list.as_slice()
                 && let [_] = ground.rules(list).as_slice()
             {

@@ -1,0 +1,272 @@
+//! Trees over boxes that overlap: prefixes times ranges of ports, in an order that counts.
+//!
+//! Every leaf holds all boxes that its part of the addresses and ports meets, in their order, so that the first match
+//! among them is the first of all. A node cuts either addresses or ports, whichever leaves less to do below; boxes that
+//! several parts meet stand in each of them. Where that comes to too many copies there is no tree.
+
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
+
+use crate::address::{address, bits, range};
+use crate::endpoint::PortRange;
+use crate::ir::Family;
+use crate::statement::balance::Protocol;
+
+use super::tree::{Node, Shape};
+
+/// A prefix (or everything) times a range of ports of a protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    pub net: IpNet,
+    pub protocol: Protocol,
+    pub ports: PortRange,
+}
+
+/// Copies of boxes in leaves, for each box, before there is no tree.
+const COPIES: usize = 24;
+
+/// A tree over the boxes, by their indices; `None` where it would be too large or deeper than `depth`.
+pub fn boxes(areas: &[Area], family: Family, shape: Shape, depth: usize) -> Option<Node> {
+    let spans = areas.iter().map(|area| {
+        let (first, last) = range(area.net);
+        // Protocols are far apart on one axis with the ports.
+        let axis = |port: u16| area.protocol as u32 * STRIDE + u32::from(port);
+        Span { first, last, ports: axis(area.ports.first())..=axis(area.ports.last()) }
+    });
+    let spans: Vec<Span> = spans.collect();
+    let mut cutter = Cutter { spans: &spans, family, shape, left: COPIES * areas.len() + 256 };
+    let whole = Part { first: 0, host_bits: bits(family), ports: 0..=3 * STRIDE };
+    let list = (0..areas.len() as u32).collect();
+    let node = cutter.grow(whole, list)?;
+    (node.depth() <= depth).then_some(node)
+}
+
+/// Ports of a protocol on the axis of all.
+const STRIDE: u32 = 1 << 16;
+
+struct Span {
+    first: u128,
+    last: u128,
+    ports: RangeInclusive<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    first: u128,
+    host_bits: u32,
+    ports: RangeInclusive<u32>,
+}
+
+impl Part {
+    fn last(&self) -> u128 {
+        self.first | mask(self.host_bits)
+    }
+}
+
+fn mask(host_bits: u32) -> u128 {
+    if host_bits == u128::BITS { u128::MAX } else { (1 << host_bits) - 1 }
+}
+
+struct Cutter<'a> {
+    spans: &'a [Span],
+    family: Family,
+    shape: Shape,
+    /// Boxes that leaves may still hold.
+    left: usize,
+}
+
+impl Cutter<'_> {
+    fn grow(&mut self, part: Part, list: Vec<u32>) -> Option<Node> {
+        if list.len() > self.shape.leaf {
+            let nets = self.by_address(&part, &list);
+            let ports = self.by_port(&part, &list);
+            let most = |parts: &[(Part, Vec<u32>)]| {
+                let sum: usize = parts.iter().map(|(_, list)| list.len()).sum();
+                let most = parts.iter().map(|(_, list)| list.len()).max().unwrap_or(usize::MAX);
+                // Parts that are no smaller are no use; copies are what is left to do below.
+                if most >= list.len() { usize::MAX } else { sum + most }
+            };
+            let (by_nets, by_ports) = (most(&nets), most(&ports));
+            if by_nets.min(by_ports) < usize::MAX {
+                return match by_nets <= by_ports {
+                    true => {
+                        let mut ways = Vec::with_capacity(nets.len());
+                        for (part, list) in nets {
+                            let length = (bits(self.family) - part.host_bits) as u8;
+                            let net = IpNet::new(address(self.family, part.first), length).expect("of the family");
+                            ways.push((net, self.grow(part, list)?));
+                        }
+                        Some(Node::Nets(ways))
+                    }
+                    false => {
+                        let mut ways = Vec::with_capacity(ports.len());
+                        for (part, list) in ports {
+                            let (first, last) = (*part.ports.start(), *part.ports.end());
+                            let protocol = Protocol::ALL[(first / STRIDE) as usize];
+                            let ports = PortRange::new((first % STRIDE) as u16, (last % STRIDE) as u16);
+                            ways.push((protocol, ports.expect("ascending ports"), self.grow(part, list)?));
+                        }
+                        Some(Node::Ports(ways))
+                    }
+                };
+            }
+        }
+        self.left = self.left.checked_sub(list.len())?;
+        Some(Node::Leaf(list))
+    }
+
+    /// Cuts the addresses: the part with the most boxes first, in halves, down to what its boxes need.
+    fn by_address(&self, part: &Part, list: &[u32]) -> Vec<(Part, Vec<u32>)> {
+        let mut parts = vec![(self.narrow(part, list), list.to_vec())];
+        while parts.len() < self.shape.fan_out {
+            let cuts = |(part, list): &(Part, Vec<u32>)| {
+                list.len() > self.shape.leaf && list.iter().any(|&index| !self.covers(index, part))
+            };
+            let heaviest = (0..parts.len()).rev().filter(|&at| cuts(&parts[at])).max_by_key(|&at| parts[at].1.len());
+            let Some(mut at) = heaviest else { break };
+            let (part, list) = parts.remove(at);
+            let host_bits = part.host_bits - 1;
+            for first in [part.first, part.first | 1 << host_bits] {
+                let half = Part { first, host_bits, ports: part.ports.clone() };
+                let meets = |index: &u32| {
+                    let span = &self.spans[*index as usize];
+                    span.first <= half.last() && half.first <= span.last
+                };
+                let list: Vec<u32> = list.iter().copied().filter(meets).collect();
+                if !list.is_empty() {
+                    parts.insert(at, (self.narrow(&half, &list), list));
+                    at += 1;
+                }
+            }
+        }
+        parts
+    }
+
+    fn covers(&self, index: u32, part: &Part) -> bool {
+        let span = &self.spans[index as usize];
+        span.first <= part.first && part.last() <= span.last
+    }
+
+    /// The smallest prefix that holds all that the boxes have of the part.
+    fn narrow(&self, part: &Part, list: &[u32]) -> Part {
+        let first = list.iter().map(|&index| self.spans[index as usize].first).min().unwrap_or(0).max(part.first);
+        let last = list.iter().map(|&index| self.spans[index as usize].last).max().unwrap_or(0).min(part.last());
+        let host_bits = u128::BITS - (first ^ last).leading_zeros();
+        Part { first: first & !mask(host_bits), host_bits, ports: part.ports.clone() }
+    }
+
+    /// Cuts the ports where boxes begin or end, into parts with about as many of these places each.
+    fn by_port(&self, part: &Part, list: &[u32]) -> Vec<(Part, Vec<u32>)> {
+        let clip = |index: u32| {
+            let ports = &self.spans[index as usize].ports;
+            (*ports.start().max(part.ports.start()), *ports.end().min(part.ports.end()))
+        };
+        let mut starts: Vec<u32> = list.iter().flat_map(|&index| [clip(index).0, clip(index).1 + 1]).collect();
+        // Protocols stay apart.
+        let crossing = Protocol::ALL.into_iter().map(|protocol| protocol as u32 * STRIDE);
+        starts.extend(crossing.filter(|start| part.ports.contains(start)));
+        starts.sort_unstable();
+        let places = starts.len();
+        let mut cuts: Vec<u32> = (0..self.shape.fan_out).map(|nth| starts[nth * places / self.shape.fan_out]).collect();
+        cuts.extend(starts.iter().copied().filter(|start| start.is_multiple_of(STRIDE)));
+        cuts.push(starts[0]);
+        cuts.sort_unstable();
+        cuts.dedup();
+        let mut parts = Vec::with_capacity(cuts.len());
+        for (nth, &first) in cuts.iter().enumerate() {
+            let end = cuts.get(nth + 1).copied().unwrap_or(u32::MAX);
+            let inside: Vec<u32> =
+                list.iter().copied().filter(|&index| clip(index).0 < end && clip(index).1 >= first).collect();
+            if inside.is_empty() {
+                continue;
+            }
+            let low = inside.iter().map(|&index| clip(index).0).min().unwrap_or(first).max(first);
+            let high = inside.iter().map(|&index| clip(index).1).max().unwrap_or(first).min(end - 1);
+            parts.push((Part { ports: low..=high, ..part.clone() }, inside));
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn leaf(node: &Node, to: IpAddr, protocol: Protocol, port: u16) -> &[u32] {
+        match node {
+            Node::Leaf(list) => list,
+            Node::Nets(parts) => {
+                let part = parts.iter().find(|(net, _)| net.contains(&to));
+                part.map_or(&[], |(_, node)| leaf(node, to, protocol, port))
+            }
+            Node::Ports(parts) => {
+                let part = parts.iter().find(|(one, ports, _)| *one == protocol && ports.contains(port));
+                part.map_or(&[], |(_, _, node)| leaf(node, to, protocol, port))
+            }
+        }
+    }
+
+    fn areas() -> impl Strategy<Value = Vec<Area>> {
+        let one =
+            (0u8..=32, any::<u32>(), 0usize..3, 1u16..200, 0u16..60).prop_map(|(length, at, protocol, first, more)| {
+                let at = std::net::Ipv4Addr::from(0x0a00_0000 | at & 0xffff);
+                let net = IpNet::new(at.into(), length).expect("a length").trunc();
+                let ports = PortRange::new(first, first + more % (1 + u16::from(length) * 2)).expect("ports");
+                Area { net, protocol: Protocol::ALL[protocol], ports }
+            });
+        prop::collection::vec(one, 1..60)
+    }
+
+    proptest! {
+        #[test]
+        fn leaves_hold_all_that_their_connections_meet(areas in areas(), fan_out in 2usize..9, size in 1usize..5) {
+            let Some(tree) = boxes(&areas, Family::V4, Shape { fan_out, leaf: size }, 32) else { return Ok(()) };
+            for at in &areas {
+                for to in [at.net.network(), at.net.broadcast()] {
+                    for area in &areas {
+                        for port in [area.ports.first(), area.ports.last(), area.ports.last().saturating_add(1)] {
+                            let holds = |area: &Area| {
+                                area.net.contains(&to) && area.protocol == at.protocol && area.ports.contains(port)
+                            };
+                            let found = leaf(&tree, to, at.protocol, port);
+                            let meant: Vec<u32> =
+                                (0u32..).zip(&areas).filter(|(_, area)| holds(area)).map(|(index, _)| index).collect();
+                            let there: Vec<u32> =
+                                found.iter().copied().filter(|&index| holds(&areas[index as usize])).collect();
+                            prop_assert_eq!(&there, &meant, "{} {}", to, port);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nets_in_nets_and_ranges_over_them_are_a_tree_without_many_copies() {
+        let mut areas = Vec::new();
+        for nth in 0..1_000u32 {
+            let at = std::net::Ipv4Addr::from(0x0a64_0000 + nth * 10);
+            let net = IpNet::new(at.into(), 12 + (nth % 16) as u8).expect("a length").trunc();
+            let port = 1_000 + (nth * 10 % 50_000) as u16;
+            areas.push(Area { net, protocol: Protocol::Tcp, ports: PortRange::single(port).expect("a port") });
+            let first = 8_000 + (nth % 1_000) as u16;
+            let ports = PortRange::new(first, first + 1_500).expect("ports");
+            areas.push(Area { net: IpNet::from(IpAddr::from(at)), protocol: Protocol::Tcp, ports });
+        }
+        let tree = boxes(&areas, Family::V4, Shape { fan_out: 8, leaf: 16 }, 12).expect("a tree");
+        fn count(node: &Node) -> usize {
+            match node {
+                Node::Leaf(list) => list.len(),
+                Node::Nets(parts) => parts.iter().map(|(_, node)| count(node)).sum(),
+                Node::Ports(parts) => parts.iter().map(|(_, _, node)| count(node)).sum(),
+            }
+        }
+        assert!(count(&tree) <= 20 * areas.len(), "{}", count(&tree));
+        assert!(tree.depth() <= 6, "{}", tree.depth());
+    }
+}
