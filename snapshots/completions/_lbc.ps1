@@ -34,6 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Follow one new connection through the rules, and say what comes out')
             [CompletionResult]::new('which', 'which', [CompletionResultType]::ParameterValue, 'Say which backend a client gets from a source-hash service')
             [CompletionResult]::new('rule', 'rule', [CompletionResultType]::ParameterValue, 'Explain errors and lints: what they find, why it hurts, an example, and the fix')
+            [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Speak the language server protocol on standard input and output, for editors')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page: `lbc man | man -l -`')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -48,9 +49,10 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('--format', '--format', [CompletionResultType]::ParameterName, 'The form of iptables output [default: restore]')
             [CompletionResult]::new('--family', '--family', [CompletionResultType]::ParameterName, 'The families of iptables output [default: those that the program uses]')
             [CompletionResult]::new('--hooks', '--hooks', [CompletionResultType]::ParameterName, 'Whether restore text holds the jumps from the built-in chains [default: include]')
-            [CompletionResult]::new('--layout', '--layout', [CompletionResultType]::ParameterName, 'The shape of iptables chains [default: auto]')
+            [CompletionResult]::new('--layout', '--layout', [CompletionResultType]::ParameterName, 'The shape of the output: for a few services, or for thousands [default: auto]')
             [CompletionResult]::new('--instance', '--instance', [CompletionResultType]::ParameterName, 'Give the chains or the table a name of their own, to keep a second program on one machine apart')
             [CompletionResult]::new('--sticky-store', '--sticky-store', [CompletionResultType]::ParameterName, 'Where iptables keeps the clients of `sticky` services [default: recent]')
+            [CompletionResult]::new('--nft-min', '--nft-min', [CompletionResultType]::ParameterName, 'The oldest nft that has to load the output: an error where it cannot')
             [CompletionResult]::new('-o', '-o', [CompletionResultType]::ParameterName, 'Write to a file, whole or not at all')
             [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'Write to a file, whole or not at all')
             [CompletionResult]::new('--check', '--check', [CompletionResultType]::ParameterName, 'Compare with a file: exit code 1 and a diff where it is out of date')
@@ -96,8 +98,10 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('--target', '--target', [CompletionResultType]::ParameterName, 'Whose rules and numbers [default: iptables]')
             [CompletionResult]::new('--local', '--local', [CompletionResultType]::ParameterName, 'An address or prefix of this machine; repeatable [default: the destination of a packet that arrives; for explain addresses that no rule names]')
             [CompletionResult]::new('--service', '--service', [CompletionResultType]::ParameterName, 'Only this service; with --rules a listener: [PROTO/]ADDR:PORT')
+            [CompletionResult]::new('--layout', '--layout', [CompletionResultType]::ParameterName, 'The shape of the rules whose cost is told [default: auto]')
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour what is printed')
             [CompletionResult]::new('--output-format', '--output-format', [CompletionResultType]::ParameterName, 'The form of diagnostics')
+            [CompletionResult]::new('--cost', '--cost', [CompletionResultType]::ParameterName, 'What the rules cost: rules and maps that a new connection passes, what the kernel holds, bytes')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
@@ -138,6 +142,16 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'lbc;server' {
+            [CompletionResult]::new('-D', '-D ', [CompletionResultType]::ParameterName, 'Declare a host that the files do not')
+            [CompletionResult]::new('--hosts', '--hosts', [CompletionResultType]::ParameterName, 'Declare the hosts of a file in /etc/hosts form')
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Override the weight of a host or pool')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour what is printed')
+            [CompletionResult]::new('--output-format', '--output-format', [CompletionResultType]::ParameterName, 'The form of diagnostics')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'lbc;completions' {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour what is printed')
             [CompletionResult]::new('--output-format', '--output-format', [CompletionResultType]::ParameterName, 'The form of diagnostics')
@@ -160,6 +174,7 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Follow one new connection through the rules, and say what comes out')
             [CompletionResult]::new('which', 'which', [CompletionResultType]::ParameterValue, 'Say which backend a client gets from a source-hash service')
             [CompletionResult]::new('rule', 'rule', [CompletionResultType]::ParameterValue, 'Explain errors and lints: what they find, why it hurts, an example, and the fix')
+            [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Speak the language server protocol on standard input and output, for editors')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page: `lbc man | man -l -`')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -184,6 +199,9 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             break
         }
         'lbc;help;rule' {
+            break
+        }
+        'lbc;help;server' {
             break
         }
         'lbc;help;completions' {

@@ -40,6 +40,9 @@ _lbc() {
             lbc,rule)
                 cmd="lbc__subcmd__rule"
                 ;;
+            lbc,server)
+                cmd="lbc__subcmd__server"
+                ;;
             lbc,trace)
                 cmd="lbc__subcmd__trace"
                 ;;
@@ -70,6 +73,9 @@ _lbc() {
             lbc__subcmd__help,rule)
                 cmd="lbc__subcmd__help__subcmd__rule"
                 ;;
+            lbc__subcmd__help,server)
+                cmd="lbc__subcmd__help__subcmd__server"
+                ;;
             lbc__subcmd__help,trace)
                 cmd="lbc__subcmd__help__subcmd__trace"
                 ;;
@@ -83,7 +89,7 @@ _lbc() {
 
     case "${cmd}" in
         lbc)
-            opts="-h -V --color --output-format --help --version compile check fmt explain trace which rule completions man help"
+            opts="-h -V --color --output-format --help --version compile check fmt explain trace which rule server completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -151,7 +157,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__compile)
-            opts="-D -o -h --stdin-filename --hosts --set --target --format --family --hooks --layout --instance --sticky-store --output --no-validate --check --color --output-format --help"
+            opts="-D -o -h --stdin-filename --hosts --set --target --format --family --hooks --layout --instance --sticky-store --nft-min --output --no-validate --check --color --output-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,7 +196,7 @@ _lbc() {
                     return 0
                     ;;
                 --layout)
-                    COMPREPLY=($(compgen -W "auto linear" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto linear tree" -- "${cur}"))
                     return 0
                     ;;
                 --instance)
@@ -199,6 +205,10 @@ _lbc() {
                     ;;
                 --sticky-store)
                     COMPREPLY=($(compgen -W "recent ipset" -- "${cur}"))
+                    return 0
+                    ;;
+                --nft-min)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)
@@ -251,7 +261,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__explain)
-            opts="-D -h --stdin-filename --hosts --set --rules --target --local --service --color --output-format --help"
+            opts="-D -h --stdin-filename --hosts --set --rules --target --local --service --cost --layout --color --output-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -287,6 +297,10 @@ _lbc() {
                     ;;
                 --service)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --layout)
+                    COMPREPLY=($(compgen -W "auto linear tree" -- "${cur}"))
                     return 0
                     ;;
                 --color)
@@ -331,7 +345,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__help)
-            opts="compile check fmt explain trace which rule completions man help"
+            opts="compile check fmt explain trace which rule server completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -456,6 +470,20 @@ _lbc() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        lbc__subcmd__help__subcmd__server)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         lbc__subcmd__help__subcmd__trace)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -513,6 +541,40 @@ _lbc() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "full concise json json-lines github gitlab sarif junit" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lbc__subcmd__server)
+            opts="-D -h --hosts --set --color --output-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -31,6 +31,7 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand trace 'Follow one new connection through the rules, and say what comes out'
             cand which 'Say which backend a client gets from a source-hash service'
             cand rule 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+            cand server 'Speak the language server protocol on standard input and output, for editors'
             cand completions 'Print completions for a shell'
             cand man 'Print a man page: `lbc man | man -l -`'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -44,9 +45,10 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand --format 'The form of iptables output [default: restore]'
             cand --family 'The families of iptables output [default: those that the program uses]'
             cand --hooks 'Whether restore text holds the jumps from the built-in chains [default: include]'
-            cand --layout 'The shape of iptables chains [default: auto]'
+            cand --layout 'The shape of the output: for a few services, or for thousands [default: auto]'
             cand --instance 'Give the chains or the table a name of their own, to keep a second program on one machine apart'
             cand --sticky-store 'Where iptables keeps the clients of `sticky` services [default: recent]'
+            cand --nft-min 'The oldest nft that has to load the output: an error where it cannot'
             cand -o 'Write to a file, whole or not at all'
             cand --output 'Write to a file, whole or not at all'
             cand --check 'Compare with a file: exit code 1 and a diff where it is out of date'
@@ -89,8 +91,10 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand --target 'Whose rules and numbers [default: iptables]'
             cand --local 'An address or prefix of this machine; repeatable [default: the destination of a packet that arrives; for explain addresses that no rule names]'
             cand --service 'Only this service; with --rules a listener: [PROTO/]ADDR:PORT'
+            cand --layout 'The shape of the rules whose cost is told [default: auto]'
             cand --color 'When to colour what is printed'
             cand --output-format 'The form of diagnostics'
+            cand --cost 'What the rules cost: rules and maps that a new connection passes, what the kernel holds, bytes'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
@@ -127,6 +131,15 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'lbc;server'= {
+            cand -D 'Declare a host that the files do not'
+            cand --hosts 'Declare the hosts of a file in /etc/hosts form'
+            cand --set 'Override the weight of a host or pool'
+            cand --color 'When to colour what is printed'
+            cand --output-format 'The form of diagnostics'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'lbc;completions'= {
             cand --color 'When to colour what is printed'
             cand --output-format 'The form of diagnostics'
@@ -147,6 +160,7 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand trace 'Follow one new connection through the rules, and say what comes out'
             cand which 'Say which backend a client gets from a source-hash service'
             cand rule 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+            cand server 'Speak the language server protocol on standard input and output, for editors'
             cand completions 'Print completions for a shell'
             cand man 'Print a man page: `lbc man | man -l -`'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -164,6 +178,8 @@ set edit:completion:arg-completer[lbc] = {|@words|
         &'lbc;help;which'= {
         }
         &'lbc;help;rule'= {
+        }
+        &'lbc;help;server'= {
         }
         &'lbc;help;completions'= {
         }

@@ -44,6 +44,7 @@ complete -c lbc -n "__fish_lbc_needs_command" -f -a "explain" -d 'Say what each 
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "trace" -d 'Follow one new connection through the rules, and say what comes out'
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "which" -d 'Say which backend a client gets from a source-hash service'
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "rule" -d 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+complete -c lbc -n "__fish_lbc_needs_command" -f -a "server" -d 'Speak the language server protocol on standard input and output, for editors'
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "completions" -d 'Print completions for a shell'
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "man" -d 'Print a man page: `lbc man | man -l -`'
 complete -c lbc -n "__fish_lbc_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -61,11 +62,13 @@ ipv6\t''
 both\t''"
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -l hooks -d 'Whether restore text holds the jumps from the built-in chains [default: include]' -r -f -a "include\t''
 skip\t''"
-complete -c lbc -n "__fish_lbc_using_subcommand compile" -l layout -d 'The shape of iptables chains [default: auto]' -r -f -a "auto\t'By size; in this version always linear'
-linear\t'One rule after the other, in source order'"
+complete -c lbc -n "__fish_lbc_using_subcommand compile" -l layout -d 'The shape of the output: for a few services, or for thousands [default: auto]' -r -f -a "auto\t'By size'
+linear\t'The shape for a few services: one rule after the other'
+tree\t'The shape for thousands of services'"
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -l instance -d 'Give the chains or the table a name of their own, to keep a second program on one machine apart' -r
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -l sticky-store -d 'Where iptables keeps the clients of `sticky` services [default: recent]' -r -f -a "recent\t'The `recent` match: 100 clients per backend, unless the module xt_recent was told otherwise'
 ipset\t'An ipset per backend: 65,536 clients each; the script format makes them'"
+complete -c lbc -n "__fish_lbc_using_subcommand compile" -l nft-min -d 'The oldest nft that has to load the output: an error where it cannot' -r
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -s o -l output -d 'Write to a file, whole or not at all' -r -F
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -l check -d 'Compare with a file: exit code 1 and a diff where it is out of date' -r -F
 complete -c lbc -n "__fish_lbc_using_subcommand compile" -l color -d 'When to colour what is printed' -r -f -a "auto\t''
@@ -127,6 +130,9 @@ nft\t''
 nft-json\t''"
 complete -c lbc -n "__fish_lbc_using_subcommand explain" -l local -d 'An address or prefix of this machine; repeatable [default: the destination of a packet that arrives; for explain addresses that no rule names]' -r
 complete -c lbc -n "__fish_lbc_using_subcommand explain" -l service -d 'Only this service; with --rules a listener: [PROTO/]ADDR:PORT' -r
+complete -c lbc -n "__fish_lbc_using_subcommand explain" -l layout -d 'The shape of the rules whose cost is told [default: auto]' -r -f -a "auto\t'By size'
+linear\t'The shape for a few services: one rule after the other'
+tree\t'The shape for thousands of services'"
 complete -c lbc -n "__fish_lbc_using_subcommand explain" -l color -d 'When to colour what is printed' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -138,6 +144,7 @@ github\t'Workflow commands of GitHub Actions'
 gitlab\t'A Code Quality report of GitLab'
 sarif\t'A SARIF 2.1.0 log'
 junit\t'A JUnit report'"
+complete -c lbc -n "__fish_lbc_using_subcommand explain" -l cost -d 'What the rules cost: rules and maps that a new connection passes, what the kernel holds, bytes'
 complete -c lbc -n "__fish_lbc_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lbc -n "__fish_lbc_using_subcommand trace" -l stdin-filename -d 'The name that standard input goes by' -r
 complete -c lbc -n "__fish_lbc_using_subcommand trace" -s D -d 'Declare a host that the files do not' -r
@@ -194,6 +201,21 @@ sarif\t'A SARIF 2.1.0 log'
 junit\t'A JUnit report'"
 complete -c lbc -n "__fish_lbc_using_subcommand rule" -l all -d 'Every error and lint'
 complete -c lbc -n "__fish_lbc_using_subcommand rule" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c lbc -n "__fish_lbc_using_subcommand server" -s D -d 'Declare a host that the files do not' -r
+complete -c lbc -n "__fish_lbc_using_subcommand server" -l hosts -d 'Declare the hosts of a file in /etc/hosts form' -r -F
+complete -c lbc -n "__fish_lbc_using_subcommand server" -l set -d 'Override the weight of a host or pool' -r
+complete -c lbc -n "__fish_lbc_using_subcommand server" -l color -d 'When to colour what is printed' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c lbc -n "__fish_lbc_using_subcommand server" -l output-format -d 'The form of diagnostics' -r -f -a "full\t'The source, with the place underlined'
+concise\t'path:line:column: CODE message'
+json\t'One object with every diagnostic'
+json-lines\t'One object a line for each diagnostic'
+github\t'Workflow commands of GitHub Actions'
+gitlab\t'A Code Quality report of GitLab'
+sarif\t'A SARIF 2.1.0 log'
+junit\t'A JUnit report'"
+complete -c lbc -n "__fish_lbc_using_subcommand server" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lbc -n "__fish_lbc_using_subcommand completions" -l color -d 'When to colour what is printed' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -218,13 +240,14 @@ gitlab\t'A Code Quality report of GitLab'
 sarif\t'A SARIF 2.1.0 log'
 junit\t'A JUnit report'"
 complete -c lbc -n "__fish_lbc_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "compile" -d 'Compile to rules, on standard output or into a file'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "check" -d 'Report every error and lint of the files; fix what can be fixed'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "fmt" -d 'Rewrite files in the one canonical form; standard input goes to standard output'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "explain" -d 'Say what each service does, and why each rule has its number'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "trace" -d 'Follow one new connection through the rules, and say what comes out'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "which" -d 'Say which backend a client gets from a source-hash service'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "rule" -d 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "completions" -d 'Print completions for a shell'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "man" -d 'Print a man page: `lbc man | man -l -`'
-complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "compile" -d 'Compile to rules, on standard output or into a file'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "check" -d 'Report every error and lint of the files; fix what can be fixed'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "fmt" -d 'Rewrite files in the one canonical form; standard input goes to standard output'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "explain" -d 'Say what each service does, and why each rule has its number'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "trace" -d 'Follow one new connection through the rules, and say what comes out'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "which" -d 'Say which backend a client gets from a source-hash service'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "rule" -d 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "server" -d 'Speak the language server protocol on standard input and output, for editors'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "completions" -d 'Print completions for a shell'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "man" -d 'Print a man page: `lbc man | man -l -`'
+complete -c lbc -n "__fish_lbc_using_subcommand help; and not __fish_seen_subcommand_from compile check fmt explain trace which rule server completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
