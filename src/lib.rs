@@ -32,6 +32,7 @@ pub mod packet;
 pub mod print;
 pub mod program;
 pub mod resolve;
+pub mod server;
 pub mod source;
 pub mod statement;
 pub mod survey;

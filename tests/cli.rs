@@ -38,6 +38,8 @@ mod output;
 mod paths;
 #[path = "cli/project.rs"]
 mod project;
+#[path = "cli/server.rs"]
+mod server;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/trace.rs"]

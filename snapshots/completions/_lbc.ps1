@@ -34,6 +34,7 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Follow one new connection through the rules, and say what comes out')
             [CompletionResult]::new('which', 'which', [CompletionResultType]::ParameterValue, 'Say which backend a client gets from a source-hash service')
             [CompletionResult]::new('rule', 'rule', [CompletionResultType]::ParameterValue, 'Explain errors and lints: what they find, why it hurts, an example, and the fix')
+            [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Speak the language server protocol on standard input and output, for editors')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page: `lbc man | man -l -`')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -141,6 +142,16 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'lbc;server' {
+            [CompletionResult]::new('-D', '-D ', [CompletionResultType]::ParameterName, 'Declare a host that the files do not')
+            [CompletionResult]::new('--hosts', '--hosts', [CompletionResultType]::ParameterName, 'Declare the hosts of a file in /etc/hosts form')
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'Override the weight of a host or pool')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour what is printed')
+            [CompletionResult]::new('--output-format', '--output-format', [CompletionResultType]::ParameterName, 'The form of diagnostics')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'lbc;completions' {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'When to colour what is printed')
             [CompletionResult]::new('--output-format', '--output-format', [CompletionResultType]::ParameterName, 'The form of diagnostics')
@@ -163,6 +174,7 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('trace', 'trace', [CompletionResultType]::ParameterValue, 'Follow one new connection through the rules, and say what comes out')
             [CompletionResult]::new('which', 'which', [CompletionResultType]::ParameterValue, 'Say which backend a client gets from a source-hash service')
             [CompletionResult]::new('rule', 'rule', [CompletionResultType]::ParameterValue, 'Explain errors and lints: what they find, why it hurts, an example, and the fix')
+            [CompletionResult]::new('server', 'server', [CompletionResultType]::ParameterValue, 'Speak the language server protocol on standard input and output, for editors')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print completions for a shell')
             [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print a man page: `lbc man | man -l -`')
             [CompletionResult]::new('help', 'help', [CompletionResultType]::ParameterValue, 'Print this message or the help of the given subcommand(s)')
@@ -187,6 +199,9 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             break
         }
         'lbc;help;rule' {
+            break
+        }
+        'lbc;help;server' {
             break
         }
         'lbc;help;completions' {

@@ -40,6 +40,9 @@ _lbc() {
             lbc,rule)
                 cmd="lbc__subcmd__rule"
                 ;;
+            lbc,server)
+                cmd="lbc__subcmd__server"
+                ;;
             lbc,trace)
                 cmd="lbc__subcmd__trace"
                 ;;
@@ -70,6 +73,9 @@ _lbc() {
             lbc__subcmd__help,rule)
                 cmd="lbc__subcmd__help__subcmd__rule"
                 ;;
+            lbc__subcmd__help,server)
+                cmd="lbc__subcmd__help__subcmd__server"
+                ;;
             lbc__subcmd__help,trace)
                 cmd="lbc__subcmd__help__subcmd__trace"
                 ;;
@@ -83,7 +89,7 @@ _lbc() {
 
     case "${cmd}" in
         lbc)
-            opts="-h -V --color --output-format --help --version compile check fmt explain trace which rule completions man help"
+            opts="-h -V --color --output-format --help --version compile check fmt explain trace which rule server completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -339,7 +345,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__help)
-            opts="compile check fmt explain trace which rule completions man help"
+            opts="compile check fmt explain trace which rule server completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -464,6 +470,20 @@ _lbc() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        lbc__subcmd__help__subcmd__server)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         lbc__subcmd__help__subcmd__trace)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -521,6 +541,40 @@ _lbc() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --output-format)
+                    COMPREPLY=($(compgen -W "full concise json json-lines github gitlab sarif junit" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        lbc__subcmd__server)
+            opts="-D -h --hosts --set --color --output-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                -D)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hosts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -31,6 +31,7 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand trace 'Follow one new connection through the rules, and say what comes out'
             cand which 'Say which backend a client gets from a source-hash service'
             cand rule 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+            cand server 'Speak the language server protocol on standard input and output, for editors'
             cand completions 'Print completions for a shell'
             cand man 'Print a man page: `lbc man | man -l -`'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -130,6 +131,15 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }
+        &'lbc;server'= {
+            cand -D 'Declare a host that the files do not'
+            cand --hosts 'Declare the hosts of a file in /etc/hosts form'
+            cand --set 'Override the weight of a host or pool'
+            cand --color 'When to colour what is printed'
+            cand --output-format 'The form of diagnostics'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
         &'lbc;completions'= {
             cand --color 'When to colour what is printed'
             cand --output-format 'The form of diagnostics'
@@ -150,6 +160,7 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand trace 'Follow one new connection through the rules, and say what comes out'
             cand which 'Say which backend a client gets from a source-hash service'
             cand rule 'Explain errors and lints: what they find, why it hurts, an example, and the fix'
+            cand server 'Speak the language server protocol on standard input and output, for editors'
             cand completions 'Print completions for a shell'
             cand man 'Print a man page: `lbc man | man -l -`'
             cand help 'Print this message or the help of the given subcommand(s)'
@@ -167,6 +178,8 @@ set edit:completion:arg-completer[lbc] = {|@words|
         &'lbc;help;which'= {
         }
         &'lbc;help;rule'= {
+        }
+        &'lbc;help;server'= {
         }
         &'lbc;help;completions'= {
         }

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::diagnostic::{Applicability, Code, Diagnostic, Severity};
 use crate::lint::select::{Selection, Selector};
 use crate::lint::{self, Settings, fix};
+use crate::program::Program;
 use crate::resolve;
 use crate::source::Sources;
 
@@ -53,7 +54,7 @@ impl Check {
         if let Some(selector) = self.ignore.iter().find(|selector| selector.is_errors_only()) {
             return Err(Failure::new(format!("--ignore: {}", no_ignoring(selector.text()))));
         }
-        let units = units(&self.input, &self.declarations)?;
+        let units = units(&self.input, &self.declarations, &Overlay::new())?;
         let mut run = Run { check: self, units, overlay: Overlay::new(), stdin: None, refused: BTreeSet::new() };
         let mut seen = run.examine()?;
         let fixed = if self.fix || self.diff { run.fix(&mut seen)? } else { 0 };
@@ -76,24 +77,40 @@ impl Check {
     fn most(&self) -> Applicability {
         if self.unsafe_fixes { Applicability::Unsafe } else { Applicability::Safe }
     }
+}
 
-    fn settings(&self, config: &Config) -> Settings {
-        let selection = match self.select.is_empty() {
-            false => Selection::new(&Selection::all(), &self.select, &self.ignore),
-            true => {
-                let select = config.select.as_deref().unwrap_or_default();
-                let ignore: Vec<Selector> = config.ignore.iter().chain(&self.ignore).cloned().collect();
-                Selection::new(&Selection::all(), select, &ignore)
-            }
-        };
-        let recent = match config.target {
-            Some(Target::Nft | Target::NftJson) => false,
-            Some(Target::Iptables) | None => true,
-        };
-        let default = Settings::default();
-        let management_ports = config.management_ports.clone().unwrap_or(default.management_ports);
-        Settings { selection, management_ports, recent }
-    }
+/// What the lints of a program are told.
+pub fn settings(config: &Config, select: &[Selector], ignore: &[Selector]) -> Settings {
+    let selection = match select.is_empty() {
+        false => Selection::new(&Selection::all(), select, ignore),
+        true => {
+            let select = config.select.as_deref().unwrap_or_default();
+            let ignore: Vec<Selector> = config.ignore.iter().chain(ignore).cloned().collect();
+            Selection::new(&Selection::all(), select, &ignore)
+        }
+    };
+    let recent = match config.target {
+        Some(Target::Nft | Target::NftJson) => false,
+        Some(Target::Iptables) | None => true,
+    };
+    let default = Settings::default();
+    let management_ports = config.management_ports.clone().unwrap_or(default.management_ports);
+    Settings { selection, management_ports, recent }
+}
+
+/// What there is to say about a program without errors: what its target cannot do, and lints.
+pub fn findings(
+    project: &Config,
+    program: &Program,
+    config: &crate::ir::Config,
+    settings: &Settings,
+) -> Vec<Diagnostic> {
+    let mut found = target_errors(config, project.target);
+    let mut lints = lint::check(program, config, settings);
+    let path = |one: &Diagnostic| program.sources.get(one.primary.loc.source).path.as_str();
+    lints.retain(|one| !project.ignores(path(one), one.code));
+    found.extend(lints);
+    found
 }
 
 /// A run over all programs, with what fixes have made of the files so far.
@@ -145,12 +162,8 @@ impl Run<'_> {
             }
             let found = match resolve::check(&program, syntax) {
                 Ok(config) => {
-                    let mut found = target_errors(&config, unit.config.target);
-                    let mut lints = lint::check(&program, &config, &self.check.settings(&unit.config));
-                    let path = |one: &Diagnostic| program.sources.get(one.primary.loc.source).path.as_str();
-                    lints.retain(|one| !unit.config.ignores(path(one), one.code));
-                    found.extend(lints);
-                    found
+                    let settings = settings(&unit.config, &self.check.select, &self.check.ignore);
+                    findings(&unit.config, &program, &config, &settings)
                 }
                 Err(errors) => errors,
             };

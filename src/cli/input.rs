@@ -30,7 +30,7 @@ pub struct Input {
 }
 
 /// Declarations of the command line.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Declarations {
     /// Declare a host that the files do not
     #[arg(short = 'D', value_name = "NAME=ADDR[,ADDR]")]
@@ -179,6 +179,12 @@ pub fn directory(path: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn cannot_read(name: &str, error: &io::Error) -> Failure {
     Failure::new(format!("cannot read `{name}`: {error}"))
+}
+
+/// What a regular file is told by; `None` where there is none.
+pub fn identity(path: &Path) -> Option<Identity> {
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(Identity::File(metadata.dev(), metadata.ino()))
 }
 
 /// Opens a file. Nothing here waits: a named pipe that nobody writes to would never be open.

@@ -17,10 +17,12 @@ mod project;
 mod render;
 mod rule;
 mod rules;
+mod server;
 mod show;
 mod subject;
 mod trace;
 mod which;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -86,6 +88,7 @@ enum Command {
     Trace(trace::Trace),
     Which(which::Which),
     Rule(rule::Rule),
+    Server(server::Server),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace.run(&args.global),
         Command::Which(which) => which.run(&args.global),
         Command::Rule(rule) => rule.run(&args.global),
+        Command::Server(server) => server.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     });

@@ -17,8 +17,8 @@ pub struct Unit {
     pub config: Rc<Config>,
 }
 
-/// The programs that the PATHs belong to, in order.
-pub fn units(input: &Input, declarations: &Declarations) -> Result<Vec<Unit>, Failure> {
+/// The programs that the PATHs belong to, in order, with some files as they are to become.
+pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> Result<Vec<Unit>, Failure> {
     if input.paths.iter().any(|path| path.as_os_str() == "-") {
         let config = Rc::new(Config::of(Path::new("."))?);
         return Ok(vec![Unit { input: input.clone(), config }]);
@@ -45,7 +45,7 @@ pub fn units(input: &Input, declarations: &Declarations) -> Result<Vec<Unit>, Fa
                 let input = Input { paths, stdin_filename: input.stdin_filename.clone() };
                 units.push(Unit { input, config: Rc::new(Config::default()) });
             }
-            Some(file) => units.extend(of_config(&file, given, declarations, &mut configs)?),
+            Some(file) => units.extend(of_config(&file, given, declarations, overlay, &mut configs)?),
         }
     }
     Ok(units)
@@ -56,6 +56,7 @@ fn of_config(
     file: &Path,
     given: Vec<(PathBuf, Identity)>,
     declarations: &Declarations,
+    overlay: &Overlay,
     configs: &mut Configs,
 ) -> Result<Vec<Unit>, Failure> {
     let config = Rc::new(Config::read(file)?);
@@ -72,7 +73,7 @@ fn of_config(
             continue;
         }
         let input = Input { paths, stdin_filename: String::new() };
-        let Loaded { origins, .. } = input.load(declarations, &Overlay::new())?;
+        let Loaded { origins, .. } = input.load(declarations, overlay)?;
         let read: BTreeSet<Identity> = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
         if read.is_disjoint(&wanted) {
             continue;

@@ -2,11 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
-use num_traits::{One, ToPrimitive, Zero};
+use num_traits::ToPrimitive;
 use serde::Serialize;
 
 use crate::ir::Config;
 use crate::ir::share::Share;
+pub use crate::ir::share::{fraction, percent};
 use crate::meaning::{Action, Outcome};
 use crate::packet::show;
 use crate::trace::{Machine, Packet, Source, Trace, Unknown, Walk};
@@ -107,24 +108,6 @@ pub fn wants_json(global: &Global) -> bool {
         | OutputFormat::Sarif
         | OutputFormat::Junit => false,
     }
-}
-
-/// `66.67 %`; what is not quite nothing and not quite all says so.
-pub fn percent(share: &Share) -> String {
-    let percent = share.to_f64().unwrap_or(0.0) * 100.0;
-    match percent {
-        _ if share.is_zero() || share.is_one() => format!("{percent:.0} %"),
-        ..0.005 => "< 0.01 %".to_owned(),
-        99.995.. => "> 99.99 %".to_owned(),
-        _ => format!("{percent:.2} %"),
-    }
-}
-
-/// A share as a fraction where a person can read it, else in decimals.
-pub fn fraction(share: &Share) -> String {
-    // 15 digits; what is far longer is not even written to be counted.
-    let text = (share.denom().bits() <= 50).then(|| share.to_string()).filter(|text| text.len() <= 15);
-    text.unwrap_or_else(|| format!("{:.10}", share.to_f64().unwrap_or(0.0)))
 }
 
 /// A share for programs: exact and in lowest terms, where its denominator has at most 4,096 bits. Beyond, which takes a

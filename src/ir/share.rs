@@ -3,7 +3,7 @@
 use num_bigint::BigUint;
 use num_integer::gcd;
 use num_rational::Ratio;
-use num_traits::{One, Zero};
+use num_traits::{One, ToPrimitive, Zero};
 
 use super::{Member, Node};
 
@@ -94,6 +94,24 @@ pub fn largest_remainder(shares: &[Share], total: u32) -> Vec<u32> {
 
 fn small(number: &BigUint) -> u32 {
     u32::try_from(number).expect("a part is at most the total")
+}
+
+/// `66.67 %`; what is not quite nothing and not quite all says so.
+pub fn percent(share: &Share) -> String {
+    let percent = share.to_f64().unwrap_or(0.0) * 100.0;
+    match percent {
+        _ if share.is_zero() || share.is_one() => format!("{percent:.0} %"),
+        ..0.005 => "< 0.01 %".to_owned(),
+        99.995.. => "> 99.99 %".to_owned(),
+        _ => format!("{percent:.2} %"),
+    }
+}
+
+/// A share as a fraction where a person can read it, else in decimals.
+pub fn fraction(share: &Share) -> String {
+    // 15 digits; what is far longer is not even written to be counted.
+    let text = (share.denom().bits() <= 50).then(|| share.to_string()).filter(|text| text.len() <= 15);
+    text.unwrap_or_else(|| format!("{:.10}", share.to_f64().unwrap_or(0.0)))
 }
 
 #[cfg(test)]

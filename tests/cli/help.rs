@@ -23,7 +23,7 @@ fn lists_every_command() {
     // A new command belongs into the snapshot above.
     assert_eq!(
         listed.collect::<Vec<_>>(),
-        ["compile", "check", "fmt", "explain", "trace", "which", "rule", "completions", "man", "help"]
+        ["compile", "check", "fmt", "explain", "trace", "which", "rule", "server", "completions", "man", "help"]
     );
 }
 

@@ -1,0 +1,355 @@
+//! The programs that the documents of an editor belong to, kept up to date.
+//!
+//! Below an lbc.toml these are its programs, read whole. Elsewhere each document is a program with what it includes, unless
+//! another open document includes it. What an editor has open stands in the place of the files.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use lsp_types::{TextDocumentContentChangeEvent, Uri};
+
+use crate::diagnostic::{Code, Severity};
+use crate::resolve;
+use crate::server::analysis::Analysis;
+use crate::server::diagnostics::diagnostic;
+use crate::server::text::{Lines, change};
+use crate::server::uri;
+use crate::source::SourceId;
+
+use super::Failure;
+use super::check::{findings, settings};
+use super::config::{Config, Configs};
+use super::input::{Declarations, Identity, Input, Loaded, Overlay, identity};
+use super::project::{Unit, units};
+
+/// A text that the editor has open.
+struct Document {
+    uri: Uri,
+    text: String,
+    lines: Lines,
+    version: i32,
+    /// Of its file, where there is one.
+    identity: Option<Identity>,
+    /// Whether the editor was told of this version.
+    is_told: bool,
+}
+
+/// A program and what is known of it.
+struct Unfolded {
+    unit: Unit,
+    /// The document that is a program by itself because it is no file.
+    alone: Option<Uri>,
+    analysis: Analysis,
+    identities: BTreeSet<Identity>,
+    is_stale: bool,
+}
+
+/// All documents and their programs.
+pub struct Workspace {
+    declarations: Declarations,
+    documents: BTreeMap<Uri, Document>,
+    programs: Vec<Unfolded>,
+    /// Whether it has to be asked anew which programs there are.
+    is_stale: bool,
+    /// What the editor was told of each file.
+    told: BTreeMap<Uri, Vec<lsp_types::Diagnostic>>,
+    /// Problems with lbc.toml or the command line, not told yet.
+    problems: Vec<String>,
+    last_problems: Vec<String>,
+}
+
+/// What the editor is to be told of a file.
+pub struct Told {
+    pub uri: Uri,
+    pub version: Option<i32>,
+    pub diagnostics: Vec<lsp_types::Diagnostic>,
+}
+
+#[allow(clippy::mutable_key_type, reason = "the protocol's own type; only its text is compared")]
+impl Workspace {
+    pub fn new(declarations: Declarations) -> Workspace {
+        Workspace {
+            declarations,
+            documents: BTreeMap::new(),
+            programs: Vec::new(),
+            is_stale: false,
+            told: BTreeMap::new(),
+            problems: Vec::new(),
+            last_problems: Vec::new(),
+        }
+    }
+
+    pub fn open(&mut self, uri: Uri, version: i32, text: String) {
+        let lines = Lines::new(&text);
+        self.documents.insert(uri.clone(), Document { uri, text, lines, version, identity: None, is_told: false });
+        self.is_stale = true;
+    }
+
+    pub fn change(&mut self, uri: &Uri, version: i32, changes: Vec<TextDocumentContentChangeEvent>) {
+        let Some(document) = self.documents.get_mut(uri) else { return };
+        for one in changes {
+            change(&mut document.text, &mut document.lines, one);
+        }
+        (document.version, document.is_told) = (version, false);
+        for program in &mut self.programs {
+            program.is_stale |= program.alone.as_ref() == Some(uri)
+                || document.identity.is_some_and(|identity| program.identities.contains(&identity));
+        }
+    }
+
+    pub fn close(&mut self, uri: &Uri) {
+        self.is_stale |= self.documents.remove(uri).is_some();
+    }
+
+    /// Files have changed, or which of them belong together.
+    pub fn reload(&mut self) {
+        self.is_stale = true;
+    }
+
+    fn overlay(&self, alone: Option<&Uri>) -> Overlay {
+        let mut overlay = Overlay::new();
+        for document in self.documents.values() {
+            if let Some(identity) = document.identity {
+                overlay.insert(identity, document.text.clone());
+            }
+        }
+        if let Some(document) = alone.and_then(|uri| self.documents.get(uri)) {
+            overlay.insert(Identity::Stdin, document.text.clone());
+        }
+        overlay
+    }
+
+    /// Brings everything up to date.
+    pub fn refresh(&mut self) {
+        if std::mem::take(&mut self.is_stale) {
+            self.plan();
+        }
+        let overlay = self.overlay(None);
+        for index in 0..self.programs.len() {
+            if !self.programs[index].is_stale {
+                continue;
+            }
+            let overlay = match self.programs[index].alone.clone() {
+                Some(uri) => &self.overlay(Some(&uri)),
+                None => &overlay,
+            };
+            // What cannot be read any more is asked for anew with the next event.
+            match self.unfold(&self.programs[index].unit, overlay) {
+                Ok((analysis, identities)) => {
+                    let program = &mut self.programs[index];
+                    (program.analysis, program.identities, program.is_stale) = (analysis, identities, false);
+                }
+                Err(failure) => {
+                    self.problems.extend(failure.messages);
+                    self.is_stale = true;
+                }
+            }
+        }
+        self.problems.sort();
+        self.problems.dedup();
+    }
+
+    /// Finds the programs of all documents.
+    fn plan(&mut self) {
+        self.problems.clear();
+        let mut configs = Configs::default();
+        let mut projects: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+        let mut single: Vec<(Unit, Option<Uri>)> = Vec::new();
+        for document in self.documents.values_mut() {
+            let path = uri::path(&document.uri);
+            document.identity = path.as_deref().and_then(identity);
+            let config = path.as_deref().and_then(|path| configs.file_for(path));
+            match (path, document.identity, config) {
+                (Some(path), Some(_), Some(config)) => projects.entry(config).or_default().push(path),
+                (Some(path), Some(_), None) => single.push((lone(path), None)),
+                (path, _, _) => {
+                    let name = path.unwrap_or_else(|| PathBuf::from(document.uri.as_str()));
+                    single.push((nameless(&name), Some(document.uri.clone())));
+                }
+            }
+        }
+        let overlay = self.overlay(None);
+        let mut all: Vec<(Unit, Option<Uri>)> = Vec::new();
+        for paths in projects.into_values() {
+            let input = Input { paths: paths.clone(), stdin_filename: String::new() };
+            match units(&input, &self.declarations, &overlay) {
+                Ok(units) => all.extend(units.into_iter().map(|unit| (unit, None))),
+                Err(failure) => {
+                    self.problems.extend(failure.messages);
+                    all.extend(paths.into_iter().map(|path| (lone(path), None)));
+                }
+            }
+        }
+        all.extend(single);
+        let mut programs: Vec<Unfolded> = Vec::new();
+        for (unit, alone) in all {
+            let overlay = match &alone {
+                Some(uri) => &self.overlay(Some(uri)),
+                None => &overlay,
+            };
+            match self.unfold(&unit, overlay) {
+                Ok((analysis, identities)) => {
+                    programs.push(Unfolded { unit, alone, analysis, identities, is_stale: false });
+                }
+                Err(failure) => self.problems.extend(failure.messages),
+            }
+        }
+        drop_included(&mut programs);
+        self.programs = programs;
+    }
+
+    /// Reads a program and finds everything that is to be said about it.
+    fn unfold(&self, unit: &Unit, overlay: &Overlay) -> Result<(Analysis, BTreeSet<Identity>), Failure> {
+        let Loaded { program, syntax, origins } = unit.input.load(&self.declarations, overlay)?;
+        let own = |wanted: Identity| {
+            let open = self.documents.values().find(|document| document.identity == Some(wanted));
+            open.map(|document| document.uri.clone())
+        };
+        let uris = origins.iter().enumerate().map(|(index, origin)| match origin {
+            None => None,
+            Some((Identity::Stdin, _)) => {
+                // Its name is the document's own.
+                let name = &program.sources.get(SourceId(index as u32)).path;
+                let is_named = |document: &&Document| {
+                    let path = uri::path(&document.uri).unwrap_or_else(|| PathBuf::from(document.uri.as_str()));
+                    document.identity.is_none() && path.display().to_string() == *name
+                };
+                self.documents.values().find(is_named).map(|document| document.uri.clone())
+            }
+            Some((identity, path)) => own(*identity).or_else(|| uri::of(&path.as_ref()?.canonicalize().ok()?)),
+        });
+        let uris: Vec<Option<Uri>> = uris.collect();
+        let (config, diagnostics) = match resolve::resolve(&program) {
+            Ok(config) if syntax.is_empty() => {
+                let found = findings(&unit.config, &program, &config, &settings(&unit.config, &[], &[]));
+                (Some(config), found)
+            }
+            // What could be read has its shares all the same.
+            Ok(config) => (Some(config), resolve::check(&program, syntax).err().unwrap_or_default()),
+            Err(_) => (None, resolve::check(&program, syntax).err().unwrap_or_default()),
+        };
+        let identities = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
+        Ok((Analysis::new(program, config, diagnostics, uris), identities))
+    }
+
+    /// The program that a document is part of, the first where there are several, and its number there.
+    pub fn find(&self, uri: &Uri) -> Option<(&Analysis, SourceId)> {
+        self.documents.get(uri)?;
+        self.programs.iter().find_map(|program| Some((&program.analysis, program.analysis.source(uri)?)))
+    }
+
+    /// Every program that has one of the given files, whether or not a document of it is open.
+    pub fn with_files(&self, files: &[Uri]) -> Vec<Analysis> {
+        let overlay = self.overlay(None);
+        let paths: Vec<PathBuf> = files.iter().filter_map(uri::path).filter(|path| identity(path).is_some()).collect();
+        let mut configs = Configs::default();
+        let below: Vec<PathBuf> = paths.into_iter().filter(|path| configs.file_for(path).is_some()).collect();
+        if below.is_empty() {
+            return Vec::new();
+        }
+        let input = Input { paths: below, stdin_filename: String::new() };
+        let units = units(&input, &self.declarations, &overlay).unwrap_or_default();
+        units.iter().filter_map(|unit| Some(self.unfold(unit, &overlay).ok()?.0)).collect()
+    }
+
+    /// The programs of open documents that have a file.
+    pub fn programs_of(&self, uri: &Uri) -> Vec<&Analysis> {
+        self.programs.iter().map(|program| &program.analysis).filter(|one| one.source(uri).is_some()).collect()
+    }
+
+    /// Problems with lbc.toml or the command line that the editor does not know of yet.
+    pub fn problems(&mut self) -> Vec<String> {
+        let problems = std::mem::take(&mut self.problems);
+        let new = problems.iter().filter(|one| !self.last_problems.contains(one)).cloned().collect();
+        self.last_problems = problems;
+        new
+    }
+
+    /// What has changed for the editor since it was told last.
+    pub fn news(&mut self) -> Vec<Told> {
+        let mut now: BTreeMap<Uri, Vec<lsp_types::Diagnostic>> =
+            self.documents.keys().map(|uri| (uri.clone(), Vec::new())).collect();
+        // In how many programs each file is, and how many have each finding.
+        let mut parts: HashMap<Uri, usize> = HashMap::new();
+        let mut counts: HashMap<(Uri, Code, crate::source::Span), usize> = HashMap::new();
+        for Unfolded { analysis, .. } in &self.programs {
+            for uri in analysis.program.sources.ids().filter_map(|source| analysis.uri(source)) {
+                *parts.entry(uri.clone()).or_default() += 1;
+            }
+            for one in &analysis.diagnostics {
+                if let Some(uri) = analysis.uri(one.primary.loc.source) {
+                    *counts.entry((uri.clone(), one.code, one.primary.loc.span)).or_default() += 1;
+                }
+            }
+        }
+        for Unfolded { analysis, .. } in &self.programs {
+            for one in &analysis.diagnostics {
+                let Some(uri) = analysis.uri(one.primary.loc.source) else { continue };
+                // Another program, which is not looked at, may use what this one does not.
+                if one.severity != Severity::Error && !self.documents.contains_key(uri) {
+                    continue;
+                }
+                let everywhere = counts[&(uri.clone(), one.code, one.primary.loc.span)] >= parts[uri];
+                if matches!(one.code, Code::UnusedName | Code::UnusedSuppression) && !everywhere {
+                    continue;
+                }
+                now.entry(uri.clone()).or_default().push(diagnostic(analysis, one));
+            }
+        }
+        let mut news = Vec::new();
+        for (uri, diagnostics) in &mut now {
+            if parts.get(uri).is_some_and(|parts| *parts > 1) {
+                diagnostics
+                    .sort_by_cached_key(|one| (one.range.start.line, one.range.start.character, one.message.clone()));
+                diagnostics.dedup();
+            }
+            let document = self.documents.get_mut(uri);
+            let is_new = document.as_ref().is_some_and(|document| !document.is_told);
+            if is_new || self.told.get(uri).map_or(!diagnostics.is_empty(), |told| told != diagnostics) {
+                let version = document.as_ref().map(|document| document.version);
+                news.push(Told { uri: uri.clone(), version, diagnostics: diagnostics.clone() });
+            }
+            if let Some(document) = document {
+                document.is_told = true;
+            }
+        }
+        let gone = self.told.keys().filter(|uri| !now.contains_key(*uri));
+        news.extend(gone.map(|uri| Told { uri: uri.clone(), version: None, diagnostics: Vec::new() }));
+        now.retain(|uri, diagnostics| !diagnostics.is_empty() || self.documents.contains_key(uri));
+        self.told = now;
+        news
+    }
+}
+
+/// Drops the programs of documents that another program includes.
+fn drop_included(programs: &mut Vec<Unfolded>) {
+    let mut at = 0;
+    while at < programs.len() {
+        let Unfolded { unit, alone, .. } = &programs[at];
+        // Below an lbc.toml nothing is dropped: its programs are what it says.
+        let is_lone = alone.is_none() && unit.config.directory.is_none();
+        let own = unit.input.paths.first().filter(|_| is_lone).and_then(|path| identity(path));
+        let is_included = own.is_some_and(|own| {
+            let mut others = programs.iter().enumerate().filter(|(other, _)| *other != at);
+            others.any(|(_, program)| program.identities.contains(&own))
+        });
+        match is_included {
+            true => drop(programs.remove(at)),
+            false => at += 1,
+        }
+    }
+}
+
+/// A file that is a program with what it includes.
+fn lone(path: PathBuf) -> Unit {
+    let input = Input { paths: vec![path], stdin_filename: String::new() };
+    Unit { input, config: Rc::new(Config::default()) }
+}
+
+/// A text that is no file, or not yet.
+fn nameless(name: &std::path::Path) -> Unit {
+    let config = name.parent().and_then(|parent| Config::of(parent).ok()).unwrap_or_default();
+    let input = Input { paths: vec![PathBuf::from("-")], stdin_filename: name.display().to_string() };
+    Unit { input, config: Rc::new(config) }
+}
