@@ -237,9 +237,10 @@ fn in_options(tokens: &[&str], end: &[&'static str]) -> Wanted {
         ("from", _) => vec!["else"],
         (_, _) => Vec::new(),
     };
-    words.retain(|word| !own.contains(word) && !(*word == "burst" && own.contains(&"per")) && !own.contains(&"else"));
+    let written = |word: &&str| own.contains(word) || own.contains(&"else") || *word == "burst" && own.contains(&"per");
+    words.retain(|word| !written(word));
     let is_default = end.is_empty();
-    let options = OPTIONS.iter().copied().filter(|option| !tokens.contains(option) && !(is_default && *option == "as"));
+    let options = OPTIONS.iter().copied().filter(|option| !(tokens.contains(option) || is_default && *option == "as"));
     words.extend(options);
     Wanted::words(&words)
 }
