@@ -4,7 +4,7 @@
 //! text ──parse──▶ File ──resolve──▶ ir::Config ──lower──▶ rules (typed model of one target)
 //!                  │                   │                      │
 //!                  └─ fmt              ├─ meaning, lint       ├─ print: text, JSON
-//!                                      └─ explain, which      └─ read back ──▶ walk: trace, validate, listeners
+//!                                      └─ explain, server     └─ read back ──▶ walk: trace, validate, listeners
 //! ```
 //!
 //! One direction: a module uses what stands left of it. Each phase is a pure function that returns its value and all its

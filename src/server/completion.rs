@@ -164,7 +164,7 @@ fn wanted(tokens: &[&str]) -> Wanted {
             Some(at) => in_backends(&tokens[at + 1..]),
             None => Wanted::default(),
         },
-        "default" => in_options(rest, &[]),
+        "default" => in_options(rest, false),
         "balance" => match tokens.iter().position(|token| *token == "->") {
             Some(at) => in_backends(&tokens[at + 1..]),
             None => in_balance(rest),
@@ -204,12 +204,12 @@ fn in_balance(tokens: &[&str]) -> Wanted {
             Some(_) | None => Wanted::default(),
         },
         ([.., last], _) if last.ends_with(':') && rest.len() == 1 => Wanted::default(),
-        (rest, _) => in_options(rest, &["->"]),
+        (rest, _) => in_options(rest, true),
     }
 }
 
 /// Where options stand: behind the listen part, or `default`.
-fn in_options(tokens: &[&str], end: &[&'static str]) -> Wanted {
+fn in_options(tokens: &[&str], is_balance: bool) -> Wanted {
     let last = tokens.last().copied().unwrap_or("");
     // The option that the place may still belong to.
     let option = tokens.iter().rposition(|token| OPTIONS.contains(token));
@@ -237,10 +237,11 @@ fn in_options(tokens: &[&str], end: &[&'static str]) -> Wanted {
         ("from", _) => vec!["else"],
         (_, _) => Vec::new(),
     };
-    let written = |word: &&str| own.contains(word) || own.contains(&"else") || *word == "burst" && own.contains(&"per");
-    words.retain(|word| !written(word));
-    let is_default = end.is_empty();
-    let options = OPTIONS.iter().copied().filter(|option| !(tokens.contains(option) || is_default && *option == "as"));
+    // `burst` stands before `per source`, and `else` behind everything.
+    let is_over = |word: &str| own.contains(&"else") || (word == "burst" && own.contains(&"per"));
+    words.retain(|word| !own.contains(word) && !is_over(word));
+    let may_stand = |option: &str| is_balance || option != "as";
+    let options = OPTIONS.iter().copied().filter(|option| !tokens.contains(option) && may_stand(option));
     words.extend(options);
     Wanted::words(&words)
 }
