@@ -95,7 +95,8 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
 /// iptables: each rule is asked only about what the rules above it left. Of many backends, rules for a part of them each
 /// come first.
 fn chances(weights: Weights, layout: Layout, lines: &mut [Line]) -> Option<()> {
-    let draw = split::draw(weights, cost::cascade(layout), cost::WAYS).ok()?;
+    let ways = cost::ways(layout, weights.backends.len());
+    let draw = split::draw(weights, cost::cascade(layout), ways).ok()?;
     decide(&draw, &[], &Share::one(), lines);
     Some(())
 }

@@ -22,8 +22,11 @@ pub const LIST: usize = 16;
 /// Backends up to which a random pick is one cascade of rules, and the most in a part of a larger one.
 pub const CASCADE: usize = 6;
 
-/// Parts at a node of a random pick.
-pub const WAYS: usize = 4;
+/// Parts at a node of a random pick, where no more than [`LEVELS`] of them lie above each other.
+const WAYS: usize = 4;
+
+/// Nodes of a random pick above each other: chains may not be too deep ([`MAX_DEPTH`]).
+const LEVELS: u32 = 3;
 
 /// Slots of a round robin up to which it is one cascade of counters. A cascade of n slots costs n/2 rules, parts by a
 /// factor f of n (f + 1)/2 and what is left to do among n/f.
@@ -57,6 +60,12 @@ pub fn cascade(layout: Layout) -> usize {
         Layout::Linear => usize::MAX,
         Layout::Tree => 2,
     }
+}
+
+/// The parts at each node of a random pick among so many backends.
+pub fn ways(layout: Layout, backends: usize) -> usize {
+    let most = cascade(layout);
+    (WAYS..).find(|ways| most.saturating_mul(ways.pow(LEVELS)) >= backends).unwrap_or(usize::MAX)
 }
 
 /// The most slots of one cascade of counters, if their number has factors.

@@ -200,7 +200,8 @@ impl Draw {
     }
 }
 
-/// Cuts the weights into parts of at most `most` backends, `ways` parts at a time; both are at least 2.
+/// Cuts the weights into parts of at most `most` backends, `ways` parts at a time; both are at least 2. Parts lie
+/// `log(backends / most)` to the base of `ways` deep.
 pub fn draw(weights: Weights, most: usize, ways: usize) -> Result<Draw, Vanishes> {
     let count = weights.backends.len();
     if count <= most {
@@ -254,17 +255,25 @@ pub enum Turns {
     Parts(Vec<Turns>),
 }
 
-/// Cuts slots into parts by the factors of their number, until none has more than `most` or their number is prime.
+/// The most parts that turns are cut into at a time: a power of 2 or 3 in as few levels as that takes.
+const MOST_PARTS: usize = 9;
+
+/// Cuts slots into parts by factors of their number, until none has more than `most` or their number has no factor left
+/// that helps.
 pub fn turns(slots: &[u32], most: usize) -> Turns {
     let count = slots.len();
-    let alike = slots.iter().all(|slot| *slot == slots[0]);
-    let factor = (2..).take_while(|factor| factor * factor <= count).find(|factor| count.is_multiple_of(*factor));
-    match factor {
-        Some(ways) if count > most && !alike => {
+    if slots.iter().all(|slot| *slot == slots[0]) {
+        return Turns::Cascade(slots[..1].to_vec());
+    }
+    let is_factor = |factor: &usize| count.is_multiple_of(*factor);
+    let few = (2..=MOST_PARTS.min(count - 1)).rev().find(is_factor);
+    // A larger one is the least, so that it is prime.
+    let ways = few.or_else(|| (2..).take_while(|factor| factor * factor <= count).find(is_factor));
+    match ways {
+        Some(ways) if count > most => {
             let part = |first: usize| slots[first..].iter().copied().step_by(ways).collect::<Vec<u32>>();
             Turns::Parts((0..ways).map(|first| turns(&part(first), most)).collect())
         }
-        Some(_) | None if alike => Turns::Cascade(slots[..1].to_vec()),
         Some(_) | None => Turns::Cascade(slots.to_vec()),
     }
 }

@@ -59,12 +59,15 @@ impl Names {
                 return ChainName::new(plain).expect("checked above");
             }
         }
+        // A suffix that leaves no room is part of the hash, and of nothing else.
+        let shown = if start.len() + HASH + suffix.len() <= MAX_CHAIN_NAME { suffix } else { "" };
+        let hidden = if shown.is_empty() { suffix } else { "" };
         let mut salt = 0u32;
         loop {
-            let hash = fnv1a_32(service.bytes().chain(salt.to_le_bytes().into_iter().take(4 * usize::from(salt > 0))));
-            let tail = format!("~{:06x}{suffix}", hash & 0xff_ffff);
-            let room = MAX_CHAIN_NAME.saturating_sub(start.len() + tail.len());
-            let name = format!("{start}{}{tail}", &service[..room.min(service.len())]);
+            let salted = salt.to_le_bytes().into_iter().take(4 * usize::from(salt > 0));
+            let hash = fnv1a_32(service.bytes().chain(hidden.bytes()).chain(salted));
+            let room = MAX_CHAIN_NAME.saturating_sub(start.len() + HASH + shown.len());
+            let name = format!("{start}{}~{:06x}{shown}", &service[..room.min(service.len())], hash & 0xff_ffff);
             if used.insert(name.clone()) {
                 return ChainName::new(name).expect("cut to fit");
             }
@@ -72,6 +75,9 @@ impl Names {
         }
     }
 }
+
+/// The bytes of a hash in a name, `~` and all.
+const HASH: usize = 7;
 
 /// The longest name of a list that is kept as it is: it becomes a file's name (`/proc/net/xt_recent/NAME`).
 const MAX_LIST_NAME: usize = 120;
@@ -123,6 +129,18 @@ mod tests {
         assert!(long.as_str().ends_with("/b1") && long.as_str().len() == 28, "{long:?}");
         let other = names.service("tcp-203.0.113.10-444", "/b1");
         assert_ne!(long, other);
+    }
+
+    #[test]
+    fn suffixes_that_leave_no_room_stand_in_the_hash() {
+        let mut names = Names::new(Some(&Instance::new("12345678").expect("a name")));
+        let given: Vec<ChainName> = ["/from", "/b65536", "/t7.7.7.7", "/p21.21.21"]
+            .into_iter()
+            .flat_map(|suffix| [names.service("a-long-service-name", suffix), names.service("b", suffix)])
+            .collect();
+        assert!(given.iter().all(|name| name.as_str().len() <= 28), "{given:?}");
+        let different: HashSet<&str> = given.iter().map(ChainName::as_str).collect();
+        assert_eq!(different.len(), given.len());
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl<'a> Picker<'a> {
     /// A cascade: each rule takes its share of what the rules before it left, the last one takes the rest. Of many
     /// backends, the first rules lead to chains for a part of them each, and the last part stands behind these rules.
     fn random(&mut self, nat: &mut NatChains, family: Family, chain: ChainId, group: &Group, weights: Weights) {
-        match split::draw(weights, cost::cascade(self.layout), cost::WAYS) {
+        let ways = cost::ways(self.layout, weights.backends.len());
+        match split::draw(weights, cost::cascade(self.layout), ways) {
             Ok(draw) => self.draw(nat, family, chain, group, &draw, "/p"),
             Err(Vanishes(index)) => self.vanishes(nat, group, index),
         }
@@ -221,8 +222,8 @@ impl<'a> Picker<'a> {
         };
         let mut below = Vec::with_capacity(probabilities.len());
         for (nth, probability) in probabilities.iter().enumerate() {
-            let suffix = format!("{suffix}{nth}");
-            let part = self.chain(nat, &suffix);
+            let suffix = format!("{suffix}{nth}.");
+            let part = self.chain(nat, suffix.trim_end_matches('.'));
             below.push((part, suffix));
             let matches = Matches::from_buf([Match::Random(*probability)]);
             let target = Target::Goto(part);
@@ -232,7 +233,7 @@ impl<'a> Picker<'a> {
             self.draw(nat, family, *part, group, draw, suffix);
         }
         if let Some(last) = parts.last() {
-            self.draw(nat, family, chain, group, last, &format!("{suffix}{}", probabilities.len()));
+            self.draw(nat, family, chain, group, last, &format!("{suffix}{}.", probabilities.len()));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The reader and the evaluator, held against rules of all kinds.
 
+mod depth;
 mod dumps;
 mod habits;
 mod memory;
