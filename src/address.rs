@@ -43,6 +43,11 @@ pub fn range(net: IpNet) -> (u128, u128) {
     (number(net.network()), number(net.broadcast()))
 }
 
+/// The prefix that holds every address of a family.
+pub fn everything(family: Family) -> IpNet {
+    IpNet::new(address(family, 0), 0).expect("a length of 0")
+}
+
 /// The fewest prefixes that hold every address of the family outside `nets`, which are ascending and disjoint.
 pub fn outside(family: Family, nets: &[IpNet]) -> Vec<IpNet> {
     let mut list = Vec::new();

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::smallvec;
 
-use crate::address::address;
+use crate::address::everything;
 use crate::endpoint::PortRange;
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, cost};
 
 use super::boxes::{Area, boxes};
-use super::model::{ChainId, Match, Matches, Rule, Target, Translated};
+use super::model::{ChainId, Match, Rule, Target, Translated};
 use super::plant::{Garden, Ground};
-use super::tree::{Item, Node, Shape, forest};
+use super::tree::{Item, Node, Shape, tree};
 
 /// Rules for connections to one original destination, in an order that counts.
 pub struct Claimed {
@@ -47,12 +47,10 @@ impl Claimed {
 /// Comparisons of claims on addresses with wider ones, for each claim, before all stay a list.
 const COMPARISONS: usize = 64;
 
-/// How a table's rules are named and what stands before them.
+/// How the rules of a tree are named and what they test.
 pub struct Place {
     /// In front of the names of chains.
     pub name: &'static str,
-    /// What every rule of the tree needs beside the original destination.
-    pub matches: Matches,
     /// Whether `--ctproto` stands for `-p`.
     pub tracked: bool,
 }
@@ -63,25 +61,22 @@ pub fn arrange(list: Vec<Claimed>, layout: Layout, place: &Place, chain: ChainId
     let at = if cost::looks_up(layout, count) { in_a_tree(&list) } else { BTreeSet::new() };
     let is_found = |claimed: &Claimed| claimed.address().is_some_and(|address| at.contains(&address));
     let (found, rest): (Vec<Claimed>, Vec<Claimed>) = list.into_iter().partition(is_found);
-    let found = groups(found);
-    let weight = |group: &Vec<Claimed>| group.iter().map(|claimed| claimed.rules.len()).sum();
-    let items: Vec<Item> = found.iter().map(|(item, group)| Item { weight: weight(group), ..*item }).collect();
     let shape = Shape { fan_out: cost::FAN_OUT, leaf: cost::LEAF };
     let depth = cost::MAX_DEPTH - ABOVE - BELOW;
-    let ground = Originals { place, found: &found, overlaps: false };
-    for tree in forest(&items, shape, depth) {
-        ground.plant(&tree, chain, garden);
+    let (items, found): (Vec<Item>, Vec<Vec<Claimed>>) = groups(found).into_iter().unzip();
+    if !items.is_empty() {
+        let ground = Originals { place, found: &found, overlaps: false };
+        ground.plant(&tree(&items, shape, depth), chain, garden);
     }
     // The rest in its order: whatever leaves it leaves all.
-    let everything = IpNet::new(address(garden.family, 0), 0).expect("a length of 0");
-    let area =
-        |one: &Claimed| Area { net: one.destination.unwrap_or(everything), protocol: one.protocol, ports: one.ports };
+    let area = |one: &Claimed| {
+        let net = one.destination.unwrap_or_else(|| everything(garden.family));
+        Area { net, protocol: one.protocol, ports: one.ports }
+    };
     let areas: Vec<Area> = rest.iter().map(area).collect();
     let many = cost::looks_up(layout, rest.iter().map(|claimed| claimed.rules.len()).sum());
     let tree = if many { boxes(&areas, garden.family, Shape { leaf: cost::BOXES, ..shape }, depth) } else { None };
-    let item = |area: &Area| Item { net: area.net, protocol: area.protocol, ports: area.ports, weight: 1 };
-    let rest: Vec<(Item, Vec<Claimed>)> =
-        areas.iter().zip(rest).map(|(area, claimed)| (item(area), vec![claimed])).collect();
+    let rest: Vec<Vec<Claimed>> = rest.into_iter().map(|claimed| vec![claimed]).collect();
     let ground = Originals { place, found: &rest, overlaps: true };
     match tree {
         Some(tree) => ground.plant(&tree, chain, garden),
@@ -142,19 +137,19 @@ fn groups(list: Vec<Claimed>) -> Vec<(Item, Vec<Claimed>)> {
         }
     }
     let mut groups = Vec::new();
-    for (net, mut list) in by_address {
+    for (net, list) in by_address {
         let mut order: Vec<(Protocol, u16, u16)> =
             list.iter().map(|one| (one.protocol, one.ports.first(), one.ports.last())).collect();
         order.sort_unstable();
         if order.windows(2).all(|pair| pair[0].0 != pair[1].0 || pair[0].2 < pair[1].1) {
             for claimed in list {
-                let item = Item { net, protocol: claimed.protocol, ports: claimed.ports, weight: 1 };
-                groups.push((item, vec![claimed]));
+                let weight = claimed.rules.len();
+                groups.push((Item { net, protocol: claimed.protocol, ports: claimed.ports, weight }, vec![claimed]));
             }
         } else {
             let ports = PortRange::new(1, u16::MAX).expect("all ports");
-            list.shrink_to_fit();
-            groups.push((Item { net, protocol: list[0].protocol, ports, weight: 1 }, list));
+            let weight = list.iter().map(|claimed| claimed.rules.len()).sum();
+            groups.push((Item { net, protocol: list[0].protocol, ports, weight }, list));
         }
     }
     groups
@@ -163,7 +158,7 @@ fn groups(list: Vec<Claimed>) -> Vec<(Item, Vec<Claimed>)> {
 /// Claims by their original destination.
 struct Originals<'a> {
     place: &'a Place,
-    found: &'a [(Item, Vec<Claimed>)],
+    found: &'a [Vec<Claimed>],
     overlaps: bool,
 }
 
@@ -176,10 +171,9 @@ impl Originals<'_> {
     }
 
     fn guard(&self, protocol: Option<Protocol>, translated: Translated) -> Rule {
-        let mut matches = self.place.matches.clone();
         let (protocol, tracked) = if self.place.tracked { (None, protocol) } else { (protocol, None) };
-        matches.push(Match::Translated(Box::new(Translated { protocol: tracked, ..translated })));
-        Rule { protocol, matches, ..Rule::EMPTY }
+        let translated = Match::Translated(Box::new(Translated { protocol: tracked, ..translated }));
+        Rule { protocol, matches: smallvec![translated], ..Rule::EMPTY }
     }
 }
 
@@ -195,7 +189,7 @@ impl Ground for Originals<'_> {
     }
 
     fn rules(&self, items: &[u32]) -> Vec<Rule> {
-        let claims = items.iter().flat_map(|&index| &self.found[index as usize].1);
+        let claims = items.iter().flat_map(|&index| &self.found[index as usize]);
         claims.flat_map(|claimed| claimed.rules.iter().cloned()).collect()
     }
 
@@ -206,9 +200,4 @@ impl Ground for Originals<'_> {
     fn name(&self) -> &'static str {
         self.place.name
     }
-}
-
-/// A place without tests of its own.
-pub fn place(name: &'static str) -> Place {
-    Place { name, matches: smallvec![], tracked: false }
 }

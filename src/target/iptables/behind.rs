@@ -10,7 +10,7 @@ use crate::ir::options::SourceNat;
 use crate::ir::{Config, Family, Service};
 use crate::target::Layout;
 
-use super::arrange::{Claimed, Place, arrange, place};
+use super::arrange::{Claimed, Place, arrange};
 use super::lower::NatChains;
 use super::model::{Chain, ChainId, CommentId, DestinationType, HookJump, Match, Negatable, Rule, Target, Translated};
 use super::names::Names;
@@ -65,7 +65,7 @@ pub fn postrouting(config: &Config, layout: Layout, nat: &mut NatChains, hooks: 
             nat.push(chain, family, Rule { matches, ..Rule::EMPTY });
         }
         let mut garden = Garden { names: &mut nat.names, chains: &mut nat.chains, family };
-        arrange(list, layout, &place("POST/"), chain, &mut garden);
+        arrange(list, layout, &Place { name: "POST/", tracked: false }, chain, &mut garden);
     }
 }
 
@@ -90,7 +90,7 @@ pub fn forward(
         }
         let chain = hook("FORWARD", &mut nat.names, chains, hooks);
         let mut garden = Garden { names: &mut nat.names, chains: &mut *chains, family };
-        arrange(list, layout, &Place { tracked: true, ..place("FWD/") }, chain, &mut garden);
+        arrange(list, layout, &Place { name: "FWD/", tracked: true }, chain, &mut garden);
     }
 }
 

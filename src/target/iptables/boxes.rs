@@ -8,12 +8,12 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::address::{address, bits, range};
+use crate::address::range;
 use crate::endpoint::PortRange;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
-use super::tree::{Node, Shape};
+use super::tree::{Block, Node, Shape};
 
 /// A prefix (or everything) times a range of ports of a protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +29,13 @@ const COPIES: usize = 24;
 /// A tree over the boxes, by their indices; `None` where it would be too large or deeper than `depth`.
 pub fn boxes(areas: &[Area], family: Family, shape: Shape, depth: usize) -> Option<Node> {
     let spans = areas.iter().map(|area| {
-        let (first, last) = range(area.net);
         // Protocols are far apart on one axis with the ports.
         let axis = |port: u16| area.protocol as u32 * STRIDE + u32::from(port);
-        Span { first, last, ports: axis(area.ports.first())..=axis(area.ports.last()) }
+        Span { addresses: range(area.net), ports: axis(area.ports.first())..=axis(area.ports.last()) }
     });
     let spans: Vec<Span> = spans.collect();
     let mut cutter = Cutter { spans: &spans, family, shape, left: COPIES * areas.len() + 256 };
-    let whole = Part { first: 0, host_bits: bits(family), ports: 0..=3 * STRIDE };
+    let whole = Part { block: Block::all(family), ports: 0..=3 * STRIDE };
     let list = (0..areas.len() as u32).collect();
     let node = cutter.grow(whole, list)?;
     (node.depth() <= depth).then_some(node)
@@ -46,26 +45,14 @@ pub fn boxes(areas: &[Area], family: Family, shape: Shape, depth: usize) -> Opti
 const STRIDE: u32 = 1 << 16;
 
 struct Span {
-    first: u128,
-    last: u128,
+    addresses: (u128, u128),
     ports: RangeInclusive<u32>,
 }
 
 #[derive(Clone, Debug)]
 struct Part {
-    first: u128,
-    host_bits: u32,
+    block: Block,
     ports: RangeInclusive<u32>,
-}
-
-impl Part {
-    fn last(&self) -> u128 {
-        self.first | mask(self.host_bits)
-    }
-}
-
-fn mask(host_bits: u32) -> u128 {
-    if host_bits == u128::BITS { u128::MAX } else { (1 << host_bits) - 1 }
 }
 
 struct Cutter<'a> {
@@ -93,9 +80,7 @@ impl Cutter<'_> {
                     true => {
                         let mut ways = Vec::with_capacity(nets.len());
                         for (part, list) in nets {
-                            let length = (bits(self.family) - part.host_bits) as u8;
-                            let net = IpNet::new(address(self.family, part.first), length).expect("of the family");
-                            ways.push((net, self.grow(part, list)?));
+                            ways.push((part.block.net(self.family), self.grow(part, list)?));
                         }
                         Some(Node::Nets(ways))
                     }
@@ -121,18 +106,15 @@ impl Cutter<'_> {
         let mut parts = vec![(self.narrow(part, list), list.to_vec())];
         while parts.len() < self.shape.fan_out {
             let cuts = |(part, list): &(Part, Vec<u32>)| {
-                list.len() > self.shape.leaf && list.iter().any(|&index| !self.covers(index, part))
+                list.len() > self.shape.leaf && list.iter().any(|&index| !part.block.is_inside(self.addresses(index)))
             };
             let heaviest = (0..parts.len()).rev().filter(|&at| cuts(&parts[at])).max_by_key(|&at| parts[at].1.len());
             let Some(mut at) = heaviest else { break };
             let (part, list) = parts.remove(at);
-            let host_bits = part.host_bits - 1;
-            for first in [part.first, part.first | 1 << host_bits] {
-                let half = Part { first, host_bits, ports: part.ports.clone() };
-                let meets = |index: &u32| {
-                    let span = &self.spans[*index as usize];
-                    span.first <= half.last() && half.first <= span.last
-                };
+            let halves = part.block.halves().expect("what a box does not hold whole is more than an address");
+            for block in halves {
+                let half = Part { block, ports: part.ports.clone() };
+                let meets = |index: &u32| block.meets(self.addresses(*index));
                 let list: Vec<u32> = list.iter().copied().filter(meets).collect();
                 if !list.is_empty() {
                     parts.insert(at, (self.narrow(&half, &list), list));
@@ -143,17 +125,13 @@ impl Cutter<'_> {
         parts
     }
 
-    fn covers(&self, index: u32, part: &Part) -> bool {
-        let span = &self.spans[index as usize];
-        span.first <= part.first && part.last() <= span.last
+    fn addresses(&self, index: u32) -> (u128, u128) {
+        self.spans[index as usize].addresses
     }
 
-    /// The smallest prefix that holds all that the boxes have of the part.
     fn narrow(&self, part: &Part, list: &[u32]) -> Part {
-        let first = list.iter().map(|&index| self.spans[index as usize].first).min().unwrap_or(0).max(part.first);
-        let last = list.iter().map(|&index| self.spans[index as usize].last).max().unwrap_or(0).min(part.last());
-        let host_bits = u128::BITS - (first ^ last).leading_zeros();
-        Part { first: first & !mask(host_bits), host_bits, ports: part.ports.clone() }
+        let block = part.block.narrow(list.iter().map(|&index| self.addresses(index)));
+        Part { block, ports: part.ports.clone() }
     }
 
     /// Cuts the ports where boxes begin or end, into parts with about as many of these places each.

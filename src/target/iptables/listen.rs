@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use ipnet::IpNet;
 use smallvec::smallvec;
 
-use crate::address::prefixes;
+use crate::address::{everything, prefixes};
 use crate::dispatch::{Cell, Hook, Listener, Place, Test, exact, listeners, loopback, tests_interface, wide};
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Destination, Family, Service};
@@ -20,7 +20,7 @@ use super::boxes::{Area, boxes};
 use super::lower::{Entry, NatChains, interface};
 use super::model::{ChainId, CommentId, DestinationType, Interface, Match, Negatable, Rule, Target};
 use super::plant::{Garden, Ground};
-use super::tree::{Item, Node, Shape, forest};
+use super::tree::{Item, Node, Shape, tree};
 
 /// Ports that a multiport match holds; a range counts as two.
 const MULTIPORT: usize = 15;
@@ -103,10 +103,10 @@ struct View<'a> {
     hook: Hook,
 }
 
-/// Trees that are asked one after the other.
+/// A tree, and what its leaves are made of.
 struct Stage<'a> {
     name: &'static str,
-    trees: Vec<Node>,
+    tree: Node,
     found: Vec<Found<'a>>,
 }
 
@@ -162,23 +162,25 @@ impl Listening<'_> {
                 found.push(Found::Cell(cell, net));
             }
         }
-        stages.push(Stage { name: "ADDRESSES", trees: forest(&items, shape, depth), found });
+        if !items.is_empty() {
+            stages.push(Stage { name: "ADDRESSES", tree: tree(&items, shape, depth), found });
+        }
         let wide = wide(list);
-        let everything = IpNet::new(crate::address::address(family, 0), 0).expect("a length of 0");
         let area = |listener: &Listener| Area {
             net: match listener.destination {
                 Destination::Prefix(net) => net,
-                Destination::Local | Destination::Any => everything,
+                Destination::Local | Destination::Any => everything(family),
             },
             protocol: listener.protocol,
             ports: listener.ports,
         };
         let areas: Vec<Area> = wide.iter().map(area).collect();
-        let tree = boxes(&areas, family, Shape { leaf: cost::BOXES, ..shape }, depth)
-            .unwrap_or_else(|| Node::Leaf((0..wide.len() as u32).collect()));
-        let found = wide.iter().map(|listener| Found::Broad(vec![*listener])).collect();
-        let trees = if wide.is_empty() { Vec::new() } else { vec![tree] };
-        stages.push(Stage { name: "RANGES", trees, found });
+        if !wide.is_empty() {
+            let tree = boxes(&areas, family, Shape { leaf: cost::BOXES, ..shape }, depth)
+                .unwrap_or_else(|| Node::Leaf((0..wide.len() as u32).collect()));
+            let found = wide.iter().map(|listener| Found::Broad(vec![*listener])).collect();
+            stages.push(Stage { name: "RANGES", tree, found });
+        }
         let known: HashSet<u32> = wide.iter().map(|listener| listener.service).collect();
         let broad = |listener: &&Listener| match listener.destination {
             Destination::Prefix(_) => false,
@@ -187,27 +189,25 @@ impl Listening<'_> {
         let broad: Vec<Listener> = list.iter().filter(broad).copied().collect();
         let listed = match self.by_ports(&broad) {
             Some((items, found)) => {
-                stages.push(Stage { name: "PORTS", trees: forest(&items, shape, depth), found });
+                stages.push(Stage { name: "PORTS", tree: tree(&items, shape, depth), found });
                 Vec::new()
             }
             None => broad,
         };
-        let alone = stages.iter().map(|stage| stage.trees.len()).sum::<usize>() == 1 && listed.is_empty();
-        for Stage { name, trees, found } in &stages {
-            for tree in trees {
-                // Nothing stands behind the rules of a leaf that they would have to come back to.
-                let start = match matches!(tree, Node::Leaf(_)) || alone {
-                    true => chain,
-                    false => {
-                        let start = self.stage(name, <[Rule]>::is_empty);
-                        self.push(chain, Rule { target: Target::Jump(start), ..Rule::EMPTY });
-                        start
-                    }
-                };
-                let ground = Cells { view: &self.view, found, overlaps: *name == "RANGES" };
-                let NatChains { names, chains, .. } = &mut *self.nat;
-                Garden { names, chains, family }.plant(start, tree, &ground);
-            }
+        let alone = stages.len() == 1 && listed.is_empty();
+        for Stage { name, tree, found } in &stages {
+            // Nothing stands behind the rules of a leaf that they would have to come back to.
+            let start = match matches!(tree, Node::Leaf(_)) || alone {
+                true => chain,
+                false => {
+                    let start = self.stage(name, <[Rule]>::is_empty);
+                    self.push(chain, Rule { target: Target::Jump(start), ..Rule::EMPTY });
+                    start
+                }
+            };
+            let ground = Cells { view: &self.view, found, overlaps: *name == "RANGES" };
+            let NatChains { names, chains, .. } = &mut *self.nat;
+            Garden { names, chains, family }.plant(start, tree, &ground);
         }
         self.list(chain, &listed);
     }
@@ -217,10 +217,10 @@ impl Listening<'_> {
         if broad.chunk_by(same_but_ports).count() <= cost::LEAF {
             return None;
         }
-        let everything = IpNet::new(crate::address::address(self.view.family, 0), 0).expect("a length of 0");
+        let net = everything(self.view.family);
         let (mut items, mut found) = (Vec::new(), Vec::new());
         for (protocol, ports, over) in cut_ports(broad, COPIES * broad.len() + 64)? {
-            items.push(Item { net: everything, protocol, ports, weight: over.len() });
+            items.push(Item { net, protocol, ports, weight: over.len() });
             found.push(Found::Broad(over));
         }
         Some((items, found))

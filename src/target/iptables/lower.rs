@@ -13,7 +13,7 @@ use crate::option::Else;
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, Options, StickyStore};
 
-use super::arrange::{Claimed, arrange, place};
+use super::arrange::{Claimed, Place, arrange};
 use super::model::{
     Chain, ChainId, ClientSet, Comment, CommentId, HookJump, Interface, Match, Negatable, Rule, Ruleset, Table,
     TableName, Target, Translated, built_in,
@@ -360,7 +360,7 @@ impl<'a> Lowering<'a> {
             }
             let chain = behind::hook("INPUT", &mut self.nat.names, &mut chains, &mut hooks);
             let mut garden = Garden { names: &mut self.nat.names, chains: &mut chains, family };
-            arrange(list, self.layout, &place("IN/"), chain, &mut garden);
+            arrange(list, self.layout, &Place { name: "IN/", tracked: false }, chain, &mut garden);
         }
         behind::forward(self.config, self.layout, &mut self.nat, &mut chains, &mut hooks);
         (!chains.is_empty()).then_some(Table { name: TableName::Filter, chains, hooks })

@@ -1,13 +1,11 @@
 //! Trees that find the rules for a destination among many: first by prefixes of the address, then by ports.
 //!
 //! An [`Item`] is what is looked for: a prefix, a protocol and a range of ports. No two items share a connection, so
-//! that a tree may try them in any order, and a way through it that ends without a hit ends all of it.
+//! that a tree may try them in any order, and a way through it that ends without a hit ends all of it. Where items
+//! share connections, see [`super::boxes`].
 //!
 //! A [`Node`] cuts its items into at most [`Shape::fan_out`] parts of about the same weight, as far as prefixes can.
-//! Items wider than a part stand in each part that they meet. Where that would copy too much, wide items get a tree of
-//! their own, which is asked behind the one with the narrow ones: [`forest`].
-
-use std::cmp::Reverse;
+//! Items wider than a part stand in each part that they meet.
 
 use ipnet::IpNet;
 
@@ -56,79 +54,62 @@ impl Node {
     }
 }
 
-/// Trees that are asked one after the other and hold all items together, none deeper than `depth`.
-///
-/// Nodes are wider than the shape says where it would take more depth.
-pub fn forest(items: &[Item], shape: Shape, depth: usize) -> Vec<Node> {
-    let Some(first) = items.first() else { return Vec::new() };
-    let family = Family::of_net(first.net);
+/// The tree over all items, of which there is at least one, no deeper than `depth`: nodes are wider than the shape says
+/// where it would take more.
+pub fn tree(items: &[Item], shape: Shape, depth: usize) -> Node {
+    let family = Family::of_net(items[0].net);
     let spans: Vec<(u128, u128)> = items.iter().map(|item| range(item.net)).collect();
-    let mut rest: Vec<u32> = (0..items.len() as u32).collect();
-    let mut trees = Vec::new();
-    while !rest.is_empty() {
-        let (now, later) = layer(items, &spans, rest);
-        rest = later;
-        let mut shape = shape;
-        loop {
-            let tree = Grower { items, spans: &spans, family, shape }.grow(Part::all(family), now.clone());
-            if tree.depth() <= depth || shape.fan_out > items.len() {
-                trees.push(tree);
-                break;
-            }
-            shape.fan_out *= 2;
+    let all: Vec<u32> = (0..items.len() as u32).collect();
+    let mut grower = Grower { items, spans: &spans, family, shape };
+    loop {
+        let tree = grower.grow(Block::all(family), all.clone());
+        if tree.depth() <= depth || grower.shape.fan_out > items.len() {
+            return tree;
         }
+        grower.shape.fan_out *= 2;
     }
-    trees
-}
-
-/// Copies of wide items that a tree may hold, for each item.
-const COPIES: usize = 4;
-
-/// Those of the items that go into one tree, and those that are too wide for it.
-///
-/// Items of one prefix stay together. They are too wide where a copy of each for every item inside the prefix would be
-/// far more than all of these: a tree of their own is smaller.
-fn layer(items: &[Item], spans: &[(u128, u128)], mut list: Vec<u32>) -> (Vec<u32>, Vec<u32>) {
-    let span = |index: u32| spans[index as usize];
-    list.sort_by_key(|&index| (span(index).0, Reverse(span(index).1), index));
-    let (mut now, mut later) = (Vec::with_capacity(list.len()), Vec::new());
-    let mut start = 0;
-    for group in list.chunk_by(|a, b| span(*a) == span(*b)) {
-        let end = start + group.len();
-        let last = span(group[0]).1;
-        let inside = list[end..].partition_point(|&index| span(index).0 <= last);
-        let weight: usize = group.iter().map(|&index| items[index as usize].weight).sum();
-        let wide = inside > 0 && weight * inside > COPIES * (weight + inside);
-        if wide { &mut later } else { &mut now }.extend_from_slice(group);
-        start = end;
-    }
-    (now, later)
 }
 
 /// A prefix as a number and a length.
 #[derive(Clone, Copy, Debug)]
-struct Part {
-    first: u128,
+pub(super) struct Block {
+    pub first: u128,
     /// Bits that vary inside.
-    host_bits: u32,
+    pub host_bits: u32,
 }
 
-impl Part {
-    fn all(family: Family) -> Part {
-        Part { first: 0, host_bits: bits(family) }
+impl Block {
+    pub fn all(family: Family) -> Block {
+        Block { first: 0, host_bits: bits(family) }
     }
 
-    fn last(self) -> u128 {
+    pub fn last(self) -> u128 {
         self.first | mask(self.host_bits)
     }
 
     /// The lower and the upper half; a single address has none.
-    fn halves(self) -> Option<[Part; 2]> {
+    pub fn halves(self) -> Option<[Block; 2]> {
         let host_bits = self.host_bits.checked_sub(1)?;
-        Some([self.first, self.first | 1 << host_bits].map(|first| Part { first, host_bits }))
+        Some([self.first, self.first | 1 << host_bits].map(|first| Block { first, host_bits }))
     }
 
-    fn net(self, family: Family) -> IpNet {
+    /// The smallest that holds all that the spans have of it.
+    pub fn narrow(self, spans: impl Iterator<Item = (u128, u128)>) -> Block {
+        let (first, last) = spans.fold((u128::MAX, 0), |(first, last), (low, high)| (first.min(low), last.max(high)));
+        let (first, last) = (first.max(self.first), last.min(self.last()));
+        let host_bits = u128::BITS - (first ^ last).leading_zeros();
+        Block { first: first & !mask(host_bits), host_bits }
+    }
+
+    pub fn meets(self, (first, last): (u128, u128)) -> bool {
+        first <= self.last() && self.first <= last
+    }
+
+    pub fn is_inside(self, (first, last): (u128, u128)) -> bool {
+        first <= self.first && self.last() <= last
+    }
+
+    pub fn net(self, family: Family) -> IpNet {
         let length = (bits(family) - self.host_bits) as u8;
         IpNet::new(address(family, self.first), length).expect("a length of the family")
     }
@@ -140,7 +121,7 @@ fn mask(host_bits: u32) -> u128 {
 
 /// A part of a node, its items and their weight.
 struct Piece {
-    part: Part,
+    part: Block,
     weight: usize,
     /// Whether it can be cut into smaller ones, and need be.
     splits: bool,
@@ -168,32 +149,20 @@ impl Grower<'_> {
         list.len() == 1 || self.weight(list) <= self.shape.leaf
     }
 
-    /// Whether an item holds the whole part.
-    fn covers(&self, index: u32, part: Part) -> bool {
-        let (first, last) = self.spans[index as usize];
-        first <= part.first && part.last() <= last
+    fn span(&self, index: u32) -> (u128, u128) {
+        self.spans[index as usize]
     }
 
     /// Only ports tell the items apart.
-    fn alike(&self, list: &[u32], part: Part) -> bool {
-        list.iter().all(|&index| self.covers(index, part))
+    fn alike(&self, list: &[u32], part: Block) -> bool {
+        list.iter().all(|&index| part.is_inside(self.span(index)))
     }
 
-    /// The smallest part that holds all items as the whole part does.
-    fn narrow(&self, part: Part, list: &[u32]) -> Part {
-        let mut first = u128::MAX;
-        let mut last = 0;
-        for &index in list {
-            let (low, high) = self.spans[index as usize];
-            first = first.min(low);
-            last = last.max(high);
-        }
-        let (first, last) = (first.max(part.first), last.min(part.last()));
-        let host_bits = u128::BITS - (first ^ last).leading_zeros();
-        Part { first: first & !mask(host_bits), host_bits }
+    fn narrow(&self, part: Block, list: &[u32]) -> Block {
+        part.narrow(list.iter().map(|&index| self.span(index)))
     }
 
-    fn grow(&self, part: Part, list: Vec<u32>) -> Node {
+    fn grow(&self, part: Block, list: Vec<u32>) -> Node {
         if self.fits(&list) {
             return Node::Leaf(list);
         }
@@ -210,11 +179,7 @@ impl Grower<'_> {
             let halves = part.halves().expect("items that are not alike lie in a part of more than one address");
             let mut at = at;
             for half in halves {
-                let inside = |index: &u32| {
-                    let (first, last) = self.spans[*index as usize];
-                    first <= half.last() && half.first <= last
-                };
-                let list: Vec<u32> = list.iter().copied().filter(inside).collect();
+                let list: Vec<u32> = list.iter().copied().filter(|&index| half.meets(self.span(index))).collect();
                 if !list.is_empty() {
                     parts.insert(at, self.piece(self.narrow(half, &list), list));
                     at += 1;
@@ -225,7 +190,7 @@ impl Grower<'_> {
         Node::Nets(parts.collect())
     }
 
-    fn piece(&self, part: Part, list: Vec<u32>) -> Piece {
+    fn piece(&self, part: Block, list: Vec<u32>) -> Piece {
         let splits = !self.fits(&list) && !self.alike(&list, part);
         Piece { part, weight: self.weight(&list), splits, list }
     }
@@ -265,8 +230,6 @@ impl Grower<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -297,14 +260,6 @@ mod tests {
         }
     }
 
-    fn leaves(node: &Node, count: &mut BTreeMap<u32, usize>) {
-        match node {
-            Node::Leaf(list) => list.iter().for_each(|index| *count.entry(*index).or_default() += 1),
-            Node::Nets(parts) => parts.iter().for_each(|(_, node)| leaves(node, count)),
-            Node::Ports(parts) => parts.iter().for_each(|(_, _, node)| leaves(node, count)),
-        }
-    }
-
     #[test]
     fn ten_thousand_addresses_are_five_levels_deep() {
         let items: Vec<Item> = (0..10_000u32)
@@ -313,36 +268,24 @@ mod tests {
                 item(&format!("{address}/32"), (80, 80))
             })
             .collect();
-        let forest = forest(&items, SHAPE, 10);
-        assert_eq!(forest.len(), 1);
-        assert!(forest[0].depth() <= 5, "{}", forest[0].depth());
+        let tree = tree(&items, SHAPE, 10);
+        assert!(tree.depth() <= 5, "{}", tree.depth());
     }
 
     #[test]
     fn ports_of_one_address_are_a_tree_too() {
         let items: Vec<Item> = (1..=5_000).map(|port| item("192.0.2.1/32", (port, port))).collect();
-        let forest = forest(&items, SHAPE, 10);
-        assert!(matches!(forest.as_slice(), [Node::Ports(_)]));
-        assert!(forest[0].depth() <= 4, "{}", forest[0].depth());
+        let tree = tree(&items, SHAPE, 10);
+        assert!(matches!(tree, Node::Ports(_)));
+        assert!(tree.depth() <= 4, "{}", tree.depth());
     }
 
     #[test]
     fn a_comb_of_prefixes_is_no_deeper_than_allowed() {
         let items: Vec<Item> =
             (1..128u8).map(|length| item(&format!("{}/128", address(Family::V6, 1 << length)), (80, 80))).collect();
-        let forest = forest(&items, SHAPE, 4);
-        assert!(forest.iter().all(|tree| tree.depth() <= 4), "{}", forest[0].depth());
-    }
-
-    #[test]
-    fn many_wide_items_are_not_copied_into_every_leaf() {
-        let mut items: Vec<Item> = (1..=200).map(|nth| item("10.0.0.0/8", (nth * 10, nth * 10 + 5))).collect();
-        items.extend((0..=255).map(|nth| item(&format!("10.{nth}.0.0/16"), (60_000, 60_100))));
-        let forest = forest(&items, SHAPE, 10);
-        assert_eq!(forest.len(), 2);
-        let mut count = BTreeMap::new();
-        forest.iter().for_each(|tree| leaves(tree, &mut count));
-        assert!(count.values().sum::<usize>() < 2 * items.len());
+        let tree = tree(&items, SHAPE, 4);
+        assert!(tree.depth() <= 4, "{}", tree.depth());
     }
 
     /// Prefixes of a few lengths with ports of their own: none shares a connection with another.
@@ -369,13 +312,13 @@ mod tests {
             list in prop::collection::vec((any::<u8>(), any::<u32>()), 1..60), fan_out in 2usize..9, leaf in 1usize..6,
         ) {
             let items = disjoint(list);
-            let forest = forest(&items, Shape { fan_out, leaf }, 8);
+            let tree = tree(&items, Shape { fan_out, leaf }, 8);
             for (index, item) in items.iter().enumerate() {
                 for to in [item.net.network(), item.net.broadcast()] {
                     for other in &items {
                         let mut found = Vec::new();
                         let port = other.ports.first();
-                        forest.iter().for_each(|tree| find(tree, &items, &to.to_string(), port, &mut found));
+                        find(&tree, &items, &to.to_string(), port, &mut found);
                         let expected: Vec<u32> = (0u32..)
                             .zip(&items)
                             .filter(|(_, one)| one.net.contains(&to) && one.ports.contains(port))
