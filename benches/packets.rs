@@ -1,8 +1,9 @@
 //! What a new connection costs in the kernel, shape by shape: nanoseconds beyond those of connection tracking.
 //!
 //! `cargo bench --bench packets` (as root) prints a table and writes `benches/results/packets.svg`. Every shape stands in
-//! a namespace of its own, with a sender in another; what was translated is dropped on its way through, so that every
-//! packet is a new connection. Samples of all shapes take turns, and medians are told.
+//! a namespace of its own, with a sender in another. Packets are UDP, and every program and shape is written for UDP;
+//! what was translated is dropped on its way through, so that every packet is a new connection, and counted, so that
+//! every packet to a service is known to be translated. Samples of all shapes take turns, and medians are told.
 //!
 //! `-- SIZE…` measures at other numbers of services, `-- quick` up to 1,000.
 
@@ -53,14 +54,19 @@ const SHAPES: [(&str, Loader); 9] = [
     ("flat list, iptables-legacy", Loader::Restore("legacy")),
 ];
 
+/// The same for another protocol: what is sent is UDP.
+fn for_udp(text: String) -> String {
+    text.replace("tcp", "udp")
+}
+
 fn texts(shape: usize, services: usize, directory: &std::path::Path) -> Vec<String> {
     let target = if SHAPES[shape].1 == Loader::Nft { "nft" } else { "iptables" };
     match shape {
-        0..=2 => vec![compile(&common::uniform(services, BACKENDS), directory, &["--target", target])],
-        3 | 4 => vec![compile(&common::mixed(services, BACKENDS), directory, &["--target", target])],
-        5 | 6 => vec![others::kube_iptables(services, BACKENDS)],
-        7 => others::kube_nft(services, BACKENDS),
-        _ => vec![others::blog(services, BACKENDS)],
+        0..=2 => vec![compile(&for_udp(common::uniform(services, BACKENDS)), directory, &["--target", target])],
+        3 | 4 => vec![compile(&for_udp(common::mixed(services, BACKENDS)), directory, &["--target", target])],
+        5 | 6 => vec![for_udp(others::kube_iptables(services, BACKENDS))],
+        7 => others::kube_nft(services, BACKENDS).into_iter().map(for_udp).collect(),
+        _ => vec![for_udp(others::blog(services, BACKENDS))],
     }
 }
 

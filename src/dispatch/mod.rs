@@ -5,6 +5,7 @@
 //! disjoint cells, looked up in the order exact → ranges → linear → loopback → local → any. A cell is complete: it
 //! knows in source order every statement that may get its connections, so no later stage has to be asked.
 
+mod boxes;
 mod cells;
 mod covers;
 pub mod owners;
@@ -12,6 +13,7 @@ mod segments;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,9 +23,11 @@ use crate::endpoint::PortRange;
 use crate::ir::{Body, Config, Destination, Family, Service};
 use crate::statement::balance::Protocol;
 
+pub use boxes::{Area, boxes};
 pub use cells::{AddressRange, Cell, Entry, Place, Test};
 pub use segments::{Segment, segments};
 pub use table::{MAX_RANGES, Table, exact, table, wide};
+pub use tree::{Item, Node, Shape, tree};
 
 /// Where a connection is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,14 +6,13 @@ use ipnet::IpNet;
 use smallvec::smallvec;
 
 use crate::address::everything;
+use crate::dispatch::{Area, Item, Node, Shape, boxes, tree};
 use crate::endpoint::PortRange;
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, cost};
 
-use super::boxes::{Area, boxes};
 use super::model::{ChainId, Match, Rule, Target, Translated};
 use super::plant::{Garden, Ground};
-use super::tree::{Item, Node, Shape, tree};
 
 /// Rules for connections to one original destination, in an order that counts.
 pub struct Claimed {

@@ -10,17 +10,18 @@ use ipnet::IpNet;
 use smallvec::smallvec;
 
 use crate::address::{everything, prefixes};
-use crate::dispatch::{Cell, Hook, Listener, Place, Test, exact, listeners, loopback, tests_interface, wide};
+use crate::dispatch::{
+    Area, Cell, Hook, Item, Listener, Node, Place, Shape, Test, boxes, exact, listeners, loopback, tests_interface,
+    tree, wide,
+};
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Destination, Family, Service};
 use crate::statement::balance::Protocol;
 use crate::target::{Layout, cost};
 
-use super::boxes::{Area, boxes};
 use super::lower::{Entry, NatChains, interface};
 use super::model::{ChainId, CommentId, DestinationType, Interface, Match, Negatable, Rule, Target};
 use super::plant::{Garden, Ground};
-use super::tree::{Item, Node, Shape, tree};
 
 /// Ports that a multiport match holds; a range counts as two.
 const MULTIPORT: usize = 15;

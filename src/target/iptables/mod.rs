@@ -2,7 +2,6 @@
 
 mod arrange;
 mod behind;
-mod boxes;
 pub mod dump;
 mod front;
 mod hash;
@@ -20,7 +19,6 @@ mod script;
 mod service;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod walk;
 
 pub use lower::lower;

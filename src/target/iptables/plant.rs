@@ -2,13 +2,13 @@
 
 use ipnet::IpNet;
 
+use crate::dispatch::Node;
 use crate::endpoint::PortRange;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
 use super::model::{Chain, ChainId, Rule, Target};
 use super::names::Names;
-use super::tree::Node;
 
 /// What trees look at, and what their leaves hold.
 pub trait Ground {

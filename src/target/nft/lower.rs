@@ -14,7 +14,7 @@ use crate::dispatch::{
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Family, Interface, PerFamily};
 use crate::statement::balance::Protocol;
-use crate::target::Options;
+use crate::target::{Layout, Options, cost};
 
 use super::model::short;
 use super::model::{self, Chain, Comment, Element, Field, Name, Rule, Ruleset, Statement, Value, Verdict, VerdictMap};
@@ -23,6 +23,7 @@ use super::piece::{self, addresses, goto, not_broadcast, one, plain};
 use super::shape::{MAX_CELLS_IN_A_ROW, MAX_INTERVALS};
 use super::shared::{Shared, shared};
 use super::unfold::Unfold;
+use super::wide::{self, Listeners};
 use super::{Format, linear, narrow, service, shape, source_nat};
 
 /// Lowers a program for one of nft's two languages. All errors are returned, or none and the ruleset.
@@ -32,7 +33,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
         return Err(errors);
     }
     let names = Names::of(config);
-    let source_nat = source_nat::chains(config, &names)?;
+    let source_nat = source_nat::chains(config, &names, options.layout)?;
     let large = shape::is_large(config, options.layout);
     let tables = |hook| PerFamily {
         v4: table(config, Family::V4, hook, MAX_RANGES),
@@ -45,7 +46,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     };
     let intervals: usize = tables.iter().map(|(_, tables)| intervals(&tables.v4) + intervals(&tables.v6)).sum();
     let narrow = large || intervals > MAX_INTERVALS;
-    let mut lowering = Lowering::new(config, names, shared, narrow);
+    let mut lowering = Lowering::new(config, names, shared, narrow, options.layout);
     let mut base = Vec::new();
     let mut dispatch = Vec::new();
     let mut first: PerFamily<Option<(&Table, Name)>> = PerFamily::default();
@@ -117,8 +118,9 @@ type Asked<'c> = (Protocol, PortRange, &'c [Entry]);
 pub struct Lowering<'a> {
     pub config: &'a Config,
     names: Names,
-    maps: Vec<VerdictMap>,
-    cells: Vec<Chain>,
+    pub maps: Vec<VerdictMap>,
+    /// Chains that only look further.
+    pub cells: Vec<Chain>,
     cell_names: PerFamily<HashMap<Vec<Entry>, Name>>,
     /// The chains that something goes to, by service.
     used: PerFamily<Vec<bool>>,
@@ -126,10 +128,11 @@ pub struct Lowering<'a> {
     shared: Shared,
     /// Whether maps from ranges ask for one field only.
     narrow: bool,
+    layout: Layout,
 }
 
 impl<'a> Lowering<'a> {
-    fn new(config: &'a Config, names: Names, shared: Shared, narrow: bool) -> Lowering<'a> {
+    fn new(config: &'a Config, names: Names, shared: Shared, narrow: bool, layout: Layout) -> Lowering<'a> {
         let unused = vec![false; config.services().len()];
         Lowering {
             config,
@@ -141,6 +144,7 @@ impl<'a> Lowering<'a> {
             refuse: false,
             shared,
             narrow,
+            layout,
         }
     }
 
@@ -205,26 +209,36 @@ impl<'a> Lowering<'a> {
 
     /// The chain that looks connections of a family up, and its maps.
     fn dispatch(&mut self, family: Family, hook: Hook, table: &Table) -> Chain {
-        let mut stages = Stages { family, hook, rules: Vec::new() };
+        let mut stages = Stages { family, hook, rules: Vec::new(), done: Vec::new() };
+        let mut name = stages.name("dispatch");
         self.addresses(&mut stages, "exact", &table.exact);
+        let broad = [&table.loopback, &table.local, &table.any].iter().any(|cells| !cells.is_empty());
         let segments = if self.narrow { segments(&table.ranges) } else { None };
-        let mut before = None;
         match segments {
             None => self.addresses(&mut stages, "ranges", &table.ranges),
+            Some(list) if list.is_empty() => {}
             Some(list) => {
-                let broad = [&table.loopback, &table.local, &table.any];
-                let more = !table.linear.is_empty() || broad.iter().any(|cells| !cells.is_empty());
-                let behind = more.then(|| stages.name("broad"));
+                let behind = (broad || !table.linear.is_empty()).then(|| stages.name("broad"));
                 self.segments(&mut stages, &table.ranges, &list, behind.as_ref());
-                if let Some(behind) = behind.filter(|_| !list.is_empty()) {
-                    stages.rules.push(plain([goto(behind.clone())]));
-                    before = Some((std::mem::take(&mut stages.rules), behind));
-                }
+                stages.rules.extend(behind.clone().map(|behind| plain([goto(behind)])));
+                stages.split(&mut name, behind);
             }
         }
-        for listener in &table.linear {
-            let rule = linear::rule(self, family, hook, listener);
-            stages.rules.push(rule);
+        let many = cost::looks_up(self.layout, table.linear.len());
+        match if many { wide::tree(family, &wide::areas(family, &table.linear)) } else { None } {
+            Some(tree) => {
+                let behind = broad.then(|| stages.name("rest"));
+                let list = &table.linear;
+                let mut ground = Listeners { lowering: self, family, hook, list, behind: behind.clone(), named: 0 };
+                stages.rules.extend(wide::plant(&tree, &mut ground));
+                stages.split(&mut name, behind);
+            }
+            None => {
+                for listener in &table.linear {
+                    let rule = linear::rule(self, family, hook, listener);
+                    stages.rules.push(rule);
+                }
+            }
         }
         let guard = one(Field::Destination(family), addresses(AddressRange::of(loopback(family))));
         self.broad(&mut stages, "loopback", &table.loopback, &[guard]);
@@ -236,15 +250,11 @@ impl<'a> Lowering<'a> {
             stages.rules.push(plain([broadcast, Statement::Verdict(Verdict::Return)]));
         }
         self.broad(&mut stages, "any", &table.any, &[]);
-        let name = stages.name("dispatch");
-        let rules = match before {
-            None => stages.rules,
-            Some((first, behind)) => {
-                self.cells.push(Chain { name: behind, hook: None, rules: stages.rules });
-                first
-            }
-        };
-        Chain { name, hook: None, rules }
+        let mut chains = stages.done;
+        chains.push(Chain { name, hook: None, rules: stages.rules });
+        let first = chains.remove(0);
+        self.cells.extend(chains);
+        first
     }
 
     /// Maps of addresses alone, those of single ones first, and a chain for each list of protocols and ports that is asked
@@ -383,7 +393,7 @@ impl<'a> Lowering<'a> {
             return;
         }
         let interval = elements.iter().any(|element| element.key.iter().any(Value::is_range));
-        let shared = Stages { hook: Hook::Prerouting, family: stages.family, rules: Vec::new() }.name(stem);
+        let shared = Stages::named(Hook::Prerouting, stages.family, stem);
         let same = self.maps.iter().find(|map| map.name == shared && map.key == key && map.elements == elements);
         let map = match same {
             Some(map) => map.name.clone(),
@@ -413,19 +423,33 @@ impl<'a> Lowering<'a> {
 }
 
 /// The dispatch chain in the making.
-struct Stages {
+pub struct Stages {
     family: Family,
     hook: Hook,
     rules: Vec<Rule>,
+    /// Chains before the one that `rules` are of.
+    done: Vec<Chain>,
 }
 
 impl Stages {
     fn name(&self, stem: &str) -> Name {
-        let hook = match self.hook {
+        Stages::named(self.hook, self.family, stem)
+    }
+
+    pub fn named(hook: Hook, family: Family, stem: &str) -> Name {
+        let hook = match hook {
             Hook::Prerouting => "",
             Hook::Output => "output-",
         };
-        fixed(&format!("{stem}-{hook}{}", short(self.family)))
+        fixed(&format!("{stem}-{hook}{}", short(family)))
+    }
+
+    /// What follows stands in a chain of its own, if anything does.
+    fn split(&mut self, name: &mut Name, behind: Option<Name>) {
+        if let Some(behind) = behind {
+            let name = std::mem::replace(name, behind);
+            self.done.push(Chain { name, hook: None, rules: std::mem::take(&mut self.rules) });
+        }
     }
 }
 

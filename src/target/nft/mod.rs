@@ -50,6 +50,7 @@ mod value;
 mod version;
 mod walk;
 mod walker;
+mod wide;
 mod words;
 
 use std::io;

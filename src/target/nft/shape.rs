@@ -6,6 +6,7 @@
 //! some 15 us, however many there are. A new connection of a random one of 10,000 services pays about 1.3 us above what
 //! connection tracking takes for two look-ups in named maps, and 2.1 us for ten rules in a chain of its own.
 
+use crate::dispatch::Shape;
 use crate::ir::{Body, Config, Family, Service};
 use crate::target::Layout;
 
@@ -35,6 +36,13 @@ pub const MAX_INTERVALS: usize = 800;
 
 /// Cells of one stretch of addresses that are rules in a row; more are looked up by their ports.
 pub const MAX_CELLS_IN_A_ROW: usize = 8;
+
+/// The tree over prefixes and ranges that overlap: a look-up in a map of one field costs about as much with a few
+/// elements as with many, and a rule of two steps some 30 ns, so nodes are wide and leaves small.
+pub const WIDE: Shape = Shape { fan_out: 32, leaf: 8 };
+
+/// Maps above each other in that tree: with what stands before and behind, chains are not too deep.
+pub const WIDE_DEPTH: usize = 4;
 
 /// Whether a program gets the shape for thousands of services.
 pub fn is_large(config: &Config, layout: Layout) -> bool {

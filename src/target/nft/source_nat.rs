@@ -4,22 +4,28 @@
 //! protocol that is not made anew by a test of the port: nft 1.0.6 lists `meta l4proto tcp … tcp dport 80` without the
 //! former, and then does not know what it compares. So a claim that asks for the backend starts with its port.
 //!
-//! Many claims in a row that ask for nothing but an address and a port are looked up in a map.
+//! Many claims in a row that ask for nothing but an address and a port are looked up in a map. Where others are many too,
+//! all stand in a tree over the original destination.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::address::everything;
 use crate::diagnostic::Diagnostic;
+use crate::dispatch::Area;
 use crate::dispatch::owners::{Claim, Clients, Effect, Endpoint, claims};
 use crate::endpoint::PortRange;
 use crate::ir::options::{Near, SourceNat};
 use crate::ir::{Config, Family};
+use crate::statement::balance::Protocol;
+use crate::target::{Layout, cost};
 
 use super::model::{Chain, Element, Field, Hook, Name, Rule, Statement, Value, Verdict, VerdictMap, short};
 use super::names::{Names, fixed};
 use super::piece::{goto, local, net, one, plain};
+use super::wide::{self, Ground};
 
 /// The chains of source NAT: none where no service has any.
 #[derive(Default)]
@@ -32,7 +38,7 @@ pub struct Chains {
 /// Fewer claims are as fast to ask as to look up.
 const FEW: usize = 8;
 
-pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>> {
+pub fn chains(config: &Config, names: &Names, layout: Layout) -> Result<Chains, Vec<Diagnostic>> {
     let mut made = Chains::default();
     let mut errors = Vec::new();
     let mut base = Vec::new();
@@ -61,13 +67,24 @@ pub fn chains(config: &Config, names: &Names) -> Result<Chains, Vec<Diagnostic>>
             maps: 0,
             made: &mut made,
         };
-        let mut rules = Vec::new();
-        for run in claims.chunk_by(|one, next| is_exact(one) && is_exact(next)) {
-            match is_exact(&run[0]) && run.len() >= FEW {
-                true => rules.push(family.lookup(run)),
-                false => rules.extend(run.iter().flat_map(|claim| family.rules(claim))),
+        let runs: Vec<&[Claim<'_>]> = claims.chunk_by(|one, next| is_exact(one) && is_exact(next)).collect();
+        let is_map = |run: &[Claim<'_>]| is_exact(&run[0]) && run.len() >= FEW;
+        let in_a_row = runs.iter().map(|run| if is_map(run) { 1 } else { run.len() }).sum();
+        let tree = if cost::looks_up(layout, in_a_row) {
+            wide::tree(family.family, &areas(&claims, family.family))
+        } else {
+            None
+        };
+        let rules = match tree {
+            Some(tree) => wide::plant(&tree, &mut Originals { claims: &mut family, list: &claims, named: 0 }),
+            None => {
+                let rules = |run: &[Claim<'_>]| match is_map(run) {
+                    true => vec![family.lookup(run)],
+                    false => run.iter().flat_map(|claim| family.rules(claim)).collect(),
+                };
+                runs.into_iter().flat_map(rules).collect()
             }
-        }
+        };
         made.chains[at].rules = rules;
     }
     // What was redirected on its way out comes by here too, and looks like what another service has.
@@ -98,6 +115,53 @@ struct Claims<'a> {
 fn is_exact(claim: &Claim<'_>) -> bool {
     let is_host = claim.destination.is_some_and(|net| net.prefix_len() == net.max_prefix_len());
     is_host && claim.ports.is_single() && claim.clients == Clients::All && claim.backends.is_none()
+}
+
+fn areas(claims: &[Claim<'_>], family: Family) -> Vec<Area> {
+    let area = |claim: &Claim<'_>| Area {
+        net: claim.destination.unwrap_or_else(|| everything(family)),
+        protocol: claim.protocol,
+        ports: claim.ports,
+    };
+    claims.iter().map(area).collect()
+}
+
+/// Claims by their original destination.
+struct Originals<'l, 'c> {
+    claims: &'l mut Claims<'c>,
+    list: &'l [Claim<'l>],
+    named: usize,
+}
+
+impl Ground for Originals<'_, '_> {
+    fn leaf(&mut self, items: &[u32]) -> Vec<Rule> {
+        items.iter().flat_map(|&item| self.claims.rules(&self.list[item as usize])).collect()
+    }
+
+    fn address(&self) -> Field {
+        Field::OriginalDestination(self.claims.family)
+    }
+
+    fn ports(&self, protocol: Protocol) -> (Option<Statement>, Field) {
+        (Some(one(Field::Protocol, Value::Protocol(protocol))), Field::OriginalPort)
+    }
+
+    fn name(&mut self) -> Name {
+        self.named += 1;
+        fixed(&format!("original-{}-{}", self.named, short(self.claims.family)))
+    }
+
+    fn behind(&self) -> Option<Name> {
+        None
+    }
+
+    fn add_map(&mut self, map: VerdictMap) {
+        self.claims.made.maps.push(map);
+    }
+
+    fn add_chain(&mut self, chain: Chain) {
+        self.claims.made.chains.push(chain);
+    }
 }
 
 impl Claims<'_> {

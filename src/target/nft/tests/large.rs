@@ -148,6 +148,39 @@ fn ranges_are_looked_up_in_two_steps() {
     }
 }
 
+/// Nets in nets with ranges of ports across: too much for cells, so that they stand in a tree, as do the claims behind.
+#[test]
+fn what_overlaps_too_much_for_cells_is_a_tree() {
+    let mut program = String::new();
+    for nth in 0..40u32 {
+        let (length, port) = (12 + nth % 16, 8000 + nth * 30);
+        let net = ipnet::Ipv4Net::new(std::net::Ipv4Addr::from(0x0a64_0000 + nth * 9), length as u8).expect("a length");
+        let _ = writeln!(program, "balance tcp {}:{port} as n{nth} masquerade -> 10.9.0.1:80", net.trunc());
+        let (first, end) = (8000 + nth * 7, 8900 + nth * 7);
+        let _ = writeln!(
+            program,
+            "balance tcp,udp {{10.100.0.{}, [2001:db8::{nth:x}]}}:{first}-{end} as r{nth} output masquerade -> 10.9.0.2, [fd00::2]",
+            nth * 3
+        );
+        let wide = 30 + nth % 2;
+        let _ = writeln!(program, "balance tcp [2001:db8::/{}]:{port} as w{nth} -> [fd00::1]", wide * 4);
+    }
+    program.push_str("balance tcp *:7000-9000 as rest -> 10.9.0.9\nbalance tcp 8100 on eth0 as own -> 10.9.0.8\n");
+    let config = config(&program);
+    let ruleset = lowered(&program, Layout::Auto);
+    let longest = |name: &str| {
+        let own = ruleset.chains.iter().filter(|chain| chain.name.as_str().starts_with(name));
+        own.map(|chain| chain.rules.len()).max().unwrap_or(0)
+    };
+    for name in ["wide-", "original-"] {
+        assert!((2..=40).contains(&longest(name)), "{name} {}", longest(name));
+    }
+    assert!(longest("dispatch") < 10 && longest("source-nat") < 10);
+    prove_text(&config, &text(&ruleset)).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+    let linear = lowered(&program, Layout::Linear);
+    assert!(!linear.chains.iter().any(|chain| chain.name.as_str().starts_with("wide-")));
+}
+
 #[test]
 fn services_with_the_same_weights_share_all_but_their_elements() {
     let program = "balance tcp 10.0.0.1:80 as a -> 10.1.0.1:1 weight 3, 10.1.0.2:2 weight 2, 10.1.0.3:3\n\

@@ -26,7 +26,8 @@ pub struct Area {
 /// Copies of boxes in leaves, for each box, before there is no tree.
 const COPIES: usize = 24;
 
-/// A tree over the boxes, by their indices; `None` where it would be too large or deeper than `depth`.
+/// A tree over the boxes, by their indices, with larger leaves than the shape says where it would hold too many copies,
+/// and wider nodes where it would be deeper than `depth`; `None` where that does not help.
 pub fn boxes(areas: &[Area], family: Family, shape: Shape, depth: usize) -> Option<Node> {
     let spans = areas.iter().map(|area| {
         // Protocols are far apart on one axis with the ports.
@@ -34,11 +35,22 @@ pub fn boxes(areas: &[Area], family: Family, shape: Shape, depth: usize) -> Opti
         Span { addresses: range(area.net), ports: axis(area.ports.first())..=axis(area.ports.last()) }
     });
     let spans: Vec<Span> = spans.collect();
-    let mut cutter = Cutter { spans: &spans, family, shape, left: COPIES * areas.len() + 256 };
-    let whole = Part { block: Block::all(family), ports: 0..=3 * STRIDE };
-    let list = (0..areas.len() as u32).collect();
-    let node = cutter.grow(whole, list)?;
-    (node.depth() <= depth).then_some(node)
+    let least = shape.leaf;
+    let leaves = (0..).map(|doubled| least << doubled).take_while(|leaf| 2 * leaf <= areas.len().max(2 * least));
+    for leaf in leaves {
+        for fan_out in [shape.fan_out, 4 * shape.fan_out] {
+            let shape = Shape { fan_out, leaf };
+            let mut cutter = Cutter { spans: &spans, family, shape, left: COPIES * areas.len() + 256 };
+            let whole = Part { block: Block::all(family), ports: 0..=3 * STRIDE };
+            match cutter.grow(whole, (0..areas.len() as u32).collect()) {
+                Some(node) if node.depth() <= depth => return Some(node),
+                // Wider nodes are less deep, and hold more copies.
+                Some(_) => {}
+                None => break,
+            }
+        }
+    }
+    None
 }
 
 /// Ports of a protocol on the axis of all.

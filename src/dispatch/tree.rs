@@ -72,7 +72,7 @@ pub fn tree(items: &[Item], shape: Shape, depth: usize) -> Node {
 
 /// A prefix as a number and a length.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
+pub struct Block {
     pub first: u128,
     /// Bits that vary inside.
     pub host_bits: u32,
