@@ -1,5 +1,6 @@
 //! `lbc compile`
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ use crate::validate::Flaw;
 
 use super::config::Config;
 use super::input::{Declarations, Input};
-use super::output::{print_diff, print_with, replace};
+use super::output::{print_diff, print_with, replace_with};
 use super::project::one_root;
 use super::render::{Stream, report, warn};
 use super::show::action_text;
@@ -138,9 +139,16 @@ impl Compile {
         if let Some(warning) = self.nothing_comes_out(used) {
             warn(global, warning)?;
         }
+        let written = |to: &mut File| match &proven {
+            Some(text) => to.write_all(text),
+            None => rules.print(to),
+        };
         let exit = match (&self.check, &self.output) {
             (Some(path), _) => {
-                let stale = compare(path, &proven.unwrap_or_else(|| rules.text()))?;
+                let stale = match &proven {
+                    Some(text) => compare(path, text)?,
+                    None => compare(path, &rules.text())?,
+                };
                 let flows = stale.as_deref().map(|changed| stale_flows(&config, changed)).unwrap_or_default();
                 if !flows.is_empty() && settings.selection.has(Code::UdpStaleFlows) {
                     report(global, Stream::Err, &program.sources, &sort(&program, flows))?;
@@ -148,14 +156,11 @@ impl Compile {
                 if stale.is_some() { Exit::Findings } else { Exit::Clean }
             }
             (None, Some(path)) => {
-                replace(path, &proven.unwrap_or_else(|| rules.text()))?;
+                replace_with(path, written)?;
                 Exit::Clean
             }
             (None, None) => {
-                print_with(|to| match &proven {
-                    Some(text) => to.write_all(text),
-                    None => rules.print(to),
-                })?;
+                print_with(written)?;
                 Exit::Clean
             }
         };

@@ -13,11 +13,16 @@ use super::render::harmless;
 
 /// Writes a file in one step: whoever reads it sees the old text or the new one. Permissions are kept.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
+    replace_with(path, |to| to.write_all(text))
+}
+
+/// As [`replace`], with what `writer` writes, without a buffer of ours in between.
+pub fn replace_with(path: &Path, writer: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::new(format!("cannot write `{}`: {error}", path.display()));
     // What is no regular file (a pipe, a terminal) cannot be replaced, only written to.
     let existing = fs::metadata(path);
     if existing.as_ref().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-        return fs::write(path, text).map_err(cannot);
+        return fs::File::create(path).and_then(|mut file| writer(&mut file)).map_err(cannot);
     }
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let directory = match target.parent() {
@@ -28,7 +33,7 @@ pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
     // Readable by all, as far as the umask allows, like the output of other compilers.
     builder.prefix(".lbc-").permissions(fs::Permissions::from_mode(0o666));
     let mut file = builder.tempfile_in(&directory).map_err(cannot)?;
-    file.write_all(text).map_err(cannot)?;
+    writer(file.as_file_mut()).map_err(cannot)?;
     if let Ok(metadata) = existing {
         file.as_file().set_permissions(metadata.permissions()).map_err(cannot)?;
     }

@@ -9,6 +9,7 @@ mod boxes;
 mod cells;
 mod covers;
 pub mod owners;
+mod rivals;
 mod segments;
 mod table;
 #[cfg(test)]

@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use ipnet::IpNet;
 
 use crate::diagnostic::{Code, Diagnostic};
@@ -18,6 +17,7 @@ use crate::ir::{Backend, BackendPort, Body, Config, Destination, Family, From, S
 use crate::statement::balance::Protocol;
 
 use super::covers::{Shadows, holder, holds, on_holds};
+use super::rivals::rivals;
 use super::{Hook, takes_part};
 
 /// What is to be done to connections behind the translation.
@@ -86,9 +86,10 @@ pub fn claims<'c>(
     let mut shadows = Shadows::new(config.services(), family);
     if !alike {
         let mut blamed = None;
-        rivals(&parties, family, |earlier, later| {
+        let services: Vec<&Service> = parties.iter().map(|party| party.service).collect();
+        rivals(&services, family, |earlier, later| {
             let (one, other) = (&parties[earlier as usize], &parties[later as usize]);
-            if one.done == other.done {
+            if one.done == other.done || !one.meets(other, family) {
                 return ControlFlow::Continue(());
             }
             wanted[earlier as usize] = true;
@@ -359,59 +360,6 @@ impl<'c> Party<'c> {
 /// The ports of a backend that connections to `ports` reach.
 fn reached(to: BackendPort, ports: PortRange) -> PortRange {
     PortRange::new(to.apply(ports.first()), to.apply(ports.last())).expect("a backend's ports ascend as the listener's")
-}
-
-/// Visits pairs of parties with a connection that either could have, the earlier first, those of a later one in a row.
-fn rivals(parties: &[Party<'_>], family: Family, mut visit: impl FnMut(u32, u32) -> ControlFlow<()>) {
-    #[derive(Default)]
-    struct Port {
-        hosts: HashMap<IpAddr, Vec<u32>>,
-        broad: Vec<u32>,
-    }
-    let mut ports: HashMap<(Protocol, u16), Port> = HashMap::new();
-    let mut ranges: Vec<u32> = Vec::new();
-    let mut stopped = false;
-    for (later, party) in (0u32..).zip(parties) {
-        let mut seen = HashSet::new();
-        let mut meet = |earlier: u32| {
-            if !stopped && seen.insert(earlier) && parties[earlier as usize].meets(party, family) {
-                stopped = visit(earlier, later).is_break();
-            }
-        };
-        let is_single = party.service.ports.iter().all(|ports| ports.is_single());
-        if !is_single {
-            (0..later).for_each(meet);
-            ranges.push(later);
-            continue;
-        }
-        ranges.iter().copied().for_each(&mut meet);
-        for &protocol in &party.service.protocols {
-            for port in &party.service.ports {
-                let port = ports.entry((protocol, port.first())).or_default();
-                for destination in party.service.destinations(family) {
-                    let host = match destination {
-                        Destination::Prefix(net) if net.prefix_len() == net.max_prefix_len() => Some(net.addr()),
-                        Destination::Prefix(_) | Destination::Local | Destination::Any => None,
-                    };
-                    port.broad.iter().copied().for_each(&mut meet);
-                    match host {
-                        Some(host) => {
-                            let same = port.hosts.entry(host).or_default();
-                            same.iter().copied().filter(|one| *one != later).for_each(&mut meet);
-                            same.push(later);
-                        }
-                        None => {
-                            port.hosts.values().flatten().copied().filter(|one| *one != later).for_each(&mut meet);
-                            port.broad.push(later);
-                        }
-                    }
-                }
-            }
-        }
-        if stopped {
-            return;
-        }
-    }
 }
 
 impl Party<'_> {
