@@ -172,3 +172,22 @@ fn grow(chain: &str, first: u32, bits: u32, end: u32, chains: &mut String, rules
         grow(&name, part, bits, end, chains, rules);
     }
 }
+
+/// The same program for ferm, another compiler to iptables.
+pub fn ferm(services: usize, backends: usize) -> String {
+    let mut text = String::from("domain ip table nat chain PREROUTING {\n");
+    for service in 0..services {
+        let mut left: usize = (0..backends).map(|nth| weight(service, nth)).sum();
+        let _ = writeln!(text, "  daddr {} proto tcp dport 80 {{", listener(service));
+        for nth in 0..backends {
+            if nth + 1 < backends {
+                let part = weight(service, nth) as f64 / left as f64;
+                let _ = write!(text, "    mod statistic mode random probability {part:.11}");
+            }
+            let _ = writeln!(text, "    DNAT to \"{}:8080\";", backend(service * backends + nth));
+            left -= weight(service, nth);
+        }
+        text.push_str("  }\n");
+    }
+    text + "}\n"
+}
