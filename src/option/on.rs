@@ -65,7 +65,8 @@ fn interface(i: In<'_>) -> Parsed<'_, Interface> {
         None => Ok((rest, Interface { name, quoted })),
         Some((message, help)) => {
             let span = i.span_of(((rest.offset - i.offset) as usize).min(MAX_TOKEN_BYTES));
-            SyntaxError::new(Code::InvalidName, span, message).help(help).fail()
+            let code = if is_too_long(text) { Code::TargetLimit } else { Code::InvalidName };
+            SyntaxError::new(code, span, message).help(help).fail()
         }
     }
 }
@@ -82,16 +83,26 @@ fn bare(rest: &str) -> &str {
     rest[..len].find("->").map_or(&rest[..len], |cut| &rest[..cut])
 }
 
+/// What every name begins with that is meant.
+fn start(text: &str) -> &str {
+    text.strip_suffix('*').unwrap_or(text)
+}
+
+/// LB017: no target can test more.
+fn is_too_long(text: &str) -> bool {
+    start(text).len() > MAX_INTERFACE_BYTES
+}
+
 /// What keeps a text from being the name of an interface, and what to write instead.
 ///
 /// The kernel's dev_valid_name() refuses `.`, `..`, `/`, `:` and blanks. A `+` at the end is a prefix to iptables.
 fn problem(text: &str) -> Option<(String, String)> {
-    let name = text.strip_suffix('*').unwrap_or(text);
+    let name = start(text);
     let show = shorten(text);
     if text.is_empty() {
         return Some(("an interface without a name".to_owned(), "write its name, such as `eth0`".to_owned()));
     }
-    if name.len() > MAX_INTERFACE_BYTES {
+    if is_too_long(text) {
         let message = format!("the interface name `{show}` has more than {MAX_INTERFACE_BYTES} bytes");
         return Some((
             message,

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::program::Program;
 use crate::source::{Loc, SourceId, Sources, Span};
+use crate::statement::Statement;
+use crate::statement::backends::{Backends, Server};
 use crate::syntax::MAX_ERRORS;
 
 /// Errors as they are found: each place says a thing once, and a file has [`MAX_ERRORS`] at most.
@@ -85,9 +87,10 @@ pub fn retain_causes(program: &Program, errors: &mut Vec<Diagnostic>, syntax: &[
     // Files that could not be read or included may declare anything.
     let missing = syntax.iter().any(|error| matches!(error.code, Code::Include | Code::InvalidText));
     let lost = lost_names(program);
+    let hurt = hurt_names(program);
     errors.retain(|error| match error.code {
         Code::UnknownName => !missing && !lost.contains(program.sources.text(error.primary.loc)),
-        Code::NoBackendForFamily | Code::UnrepresentableWeight => !is_in_broken(program, error.primary.loc),
+        Code::NoBackendForFamily | Code::UnrepresentableWeight => !is_in_broken(program, error.primary.loc, &hurt),
         Code::InvalidText
         | Code::Syntax
         | Code::InvalidNumber
@@ -140,9 +143,44 @@ fn lost_names(program: &Program) -> HashSet<&str> {
     names
 }
 
-/// Whether a place is in a statement of which parts could not be read.
-fn is_in_broken(program: &Program, loc: Loc) -> bool {
+/// The hosts and pools of which parts could not be read, and the pools that hold one of them at any remove.
+fn hurt_names(program: &Program) -> HashSet<&str> {
+    let text = |source, span| program.sources.text(at(source, span));
+    let mut names = HashSet::new();
+    loop {
+        let known = names.len();
+        for (source, item) in program.items() {
+            let (name, is_hurt) = match &item.statement {
+                Statement::Host(host) => (host.name, item.broken),
+                Statement::Pool(pool) => (pool.name, item.broken || names_one(program, source, &pool.backends, &names)),
+                Statement::Include(_) | Statement::Net(_) | Statement::Default(_) | Statement::Balance(_) => continue,
+            };
+            if is_hurt {
+                names.insert(text(source, name));
+            }
+        }
+        if names.len() == known {
+            return names;
+        }
+    }
+}
+
+fn names_one(program: &Program, source: SourceId, backends: &Backends, names: &HashSet<&str>) -> bool {
+    backends.list.iter().any(|backend| match backend.server {
+        Server::Name(span) => names.contains(program.sources.text(at(source, span))),
+        Server::Address(..) | Server::Local => false,
+    })
+}
+
+/// Whether a place is in a statement of which parts could not be read, or whose backends could not.
+fn is_in_broken(program: &Program, loc: Loc, hurt: &HashSet<&str>) -> bool {
     program.items().any(|(source, item)| {
-        item.broken && source == loc.source && item.span.start <= loc.span.start && loc.span.end <= item.span.end
+        let names_hurt = || match &item.statement {
+            Statement::Balance(balance) => names_one(program, source, &balance.backends, hurt),
+            Statement::Pool(pool) => names_one(program, source, &pool.backends, hurt),
+            Statement::Include(_) | Statement::Host(_) | Statement::Net(_) | Statement::Default(_) => false,
+        };
+        let is_inside = source == loc.source && item.span.start <= loc.span.start && loc.span.end <= item.span.end;
+        is_inside && (item.broken || (!hurt.is_empty() && names_hurt()))
     })
 }

@@ -72,26 +72,34 @@ fn interface(interface: &Interface) -> &str {
 }
 
 /// Everything that two statements may not share.
-type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Option<(bool, &'a [ipnet::IpNet])>);
+type Key<'a> = (Family, Protocol, Destination, PortRange, Option<&'a On>, Clients<'a>);
 
 /// LB012: the same protocol, destination, port, interface and source twice. Returns the statements that have it.
+///
+/// Sources that differ in one family alone are not the same, unless no connection of another gets here.
 ///
 /// No service lists a protocol, a destination or a range of ports twice: those two are never one.
 pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
     let mut first: HashMap<Key<'_>, usize> = HashMap::with_capacity(services.len());
     let mut reported = HashSet::new();
     for (index, service) in services.iter().enumerate() {
+        let sources = clients(service);
         let mut clash = None;
-        for family in Family::ALL.into_iter().filter(|family| service.body(*family).is_some()) {
-            let source = service.from.as_ref().and_then(|from| source(from, family));
-            for destination in service.destinations(family) {
-                for &protocol in &service.protocols {
-                    for &ports in &service.ports {
-                        let key = (family, protocol, destination, ports, service.on.as_ref(), source);
-                        if let Some(earlier) = first.insert(key, index) {
-                            clash = clash.or(Some((earlier, protocol, destination, ports)));
-                        }
+        for &destination in &service.destinations {
+            for &protocol in &service.protocols {
+                for &ports in &service.ports {
+                    let key =
+                        |family| (family, protocol, destination, ports, service.on.as_ref(), sources[family as usize]);
+                    let mut earlier = [None; 2];
+                    let mut everywhere = true;
+                    for family in Family::ALL.into_iter().filter(|family| lives(service, destination, *family)) {
+                        let found = first.insert(key(family), index);
+                        everywhere &= found.is_some();
+                        earlier[family as usize] = found;
                     }
+                    let is_same = |earlier: &usize| everywhere || clients(&services[*earlier]) == sources;
+                    let found = earlier.into_iter().flatten().find(is_same);
+                    clash = clash.or(found.map(|earlier| (earlier, protocol, destination, ports)));
                 }
             }
         }
@@ -103,8 +111,23 @@ pub fn duplicates(services: &[Service], errors: &mut Errors) -> HashSet<Loc> {
     reported
 }
 
+/// Whether a service has connections of a family at a destination.
+fn lives(service: &Service, destination: Destination, family: Family) -> bool {
+    let is_there = match destination {
+        Destination::Local | Destination::Any => true,
+        Destination::Prefix(net) => Family::of_net(net) == family,
+    };
+    is_there && service.body(family).is_some() && !service.from.as_ref().is_some_and(|from| from.allows_none(family))
+}
+
+type Clients<'a> = Option<(bool, &'a [ipnet::IpNet])>;
+
+fn clients(service: &Service) -> [Clients<'_>; 2] {
+    Family::ALL.map(|family| service.from.as_ref().and_then(|from| source(from, family)))
+}
+
 /// The clients as a key; a `from` that lets everyone in is none.
-fn source(from: &From, family: Family) -> Option<(bool, &[ipnet::IpNet])> {
+fn source(from: &From, family: Family) -> Clients<'_> {
     (!from.allows_all(family)).then(|| (from.not, from.nets.get(family).as_slice()))
 }
 

@@ -1,7 +1,7 @@
 //! LB101
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
-use crate::ir::{Destination, Interface};
+use crate::ir::{Destination, Family, Interface, Service};
 use crate::keyword;
 use crate::lint::context::{Balanced, Context};
 use crate::lint::edit::add_option;
@@ -11,7 +11,7 @@ use crate::statement::listen;
 pub const LINT: Lint = Lint {
     code: Code::AnyDestination,
     doc: Doc {
-        what: "Finds services on any destination (`*:80`) that take every client on every interface.",
+        what: "Finds services on any destination (`*:80`, `0.0.0.0/0:80`) that take every client on every interface.",
         why: "On a router, such a service takes the connections that the router only forwards: the clients behind it can \
               reach no other server on that port. `on` or `from` says whose connections are meant, and `local` takes only \
               those to this machine's own addresses.",
@@ -24,14 +24,20 @@ pub const LINT: Lint = Lint {
 };
 
 fn check(context: &Context<'_>) -> Vec<Diagnostic> {
+    let is_any = |destination: &Destination| match destination {
+        Destination::Any => true,
+        Destination::Prefix(net) => net.prefix_len() == 0,
+        Destination::Local => false,
+    };
     let open = |one: &Balanced<'_>| {
-        one.service.on.is_none() && one.service.from.is_none() && one.service.destinations.contains(&Destination::Any)
+        one.service.on.is_none() && takes_everyone(one.service) && one.service.destinations.iter().any(is_any)
     };
     let all = context.balances().filter(open);
     all.filter_map(|one| {
         let star = one.balance.listen.destinations.iter().find_map(|destination| match destination {
             listen::Destination::Any(span) => Some(*span),
-            listen::Destination::Local(_) | listen::Destination::Prefix(_) | listen::Destination::Name(_) => None,
+            listen::Destination::Prefix(net) => (net.value.prefix_len() == 0).then_some(net.span),
+            listen::Destination::Local(_) | listen::Destination::Name(_) => None,
         })?;
         let fix = match the_interface(context) {
             Some(name) => {
@@ -49,6 +55,17 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         )
     })
     .collect()
+}
+
+/// Whether `from` keeps no client out, in the families of which it lets any in.
+fn takes_everyone(service: &Service) -> bool {
+    let lets_in = |family: &Family| {
+        service.body(*family).is_some() && !service.from.as_ref().is_some_and(|from| from.allows_none(*family))
+    };
+    service.from.as_ref().is_none_or(|from| {
+        let mut families = Family::ALL.into_iter().filter(lets_in).peekable();
+        families.peek().is_some() && families.all(|family| from.allows_all(family))
+    })
 }
 
 /// The one interface that services of this program are for.

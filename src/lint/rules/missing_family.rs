@@ -1,7 +1,7 @@
 //! LB107
 
 use crate::diagnostic::{Code, Diagnostic, at};
-use crate::ir::{Family, PerFamily};
+use crate::ir::{Family, PerFamily, Service};
 use crate::lint::context::{Context, List};
 use crate::lint::{Doc, Lint};
 use crate::statement::backends::Server;
@@ -24,8 +24,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let mut seen = foldhash::HashSet::default();
     let mut open: Vec<List<'_>> = Vec::new();
-    let both =
-        context.balances().filter(|one| Family::ALL.into_iter().all(|family| one.service.body(family).is_some()));
+    let both = context.balances().filter(|one| Family::ALL.into_iter().all(|family| has_clients(one.service, family)));
     for one in both {
         open.push(one.list());
         while let Some(list) = open.pop() {
@@ -45,12 +44,20 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     found
 }
 
+/// Whether connections of a family can come to a service's backends.
+fn has_clients(service: &Service, family: Family) -> bool {
+    service.body(family).is_some()
+        && service.destinations(family).next().is_some()
+        && !service.from.as_ref().is_some_and(|from| from.allows_none(family))
+}
+
 fn check_list(context: &Context<'_>, list: List<'_>) -> Option<Diagnostic> {
     let mut count = PerFamily::<usize>::default();
     let mut members = Vec::new();
     for backend in list.list {
-        // A pool is judged by its own list.
-        if context.pool(list.source, backend.server).is_some() {
+        // A pool is judged by its own list, and who gets no share misses none.
+        let has_share = !backend.backup && backend.weight.is_none_or(|weight| weight.value > 0);
+        if context.pool(list.source, backend.server).is_some() || !has_share {
             continue;
         }
         let families = context.families(list.source, backend.server);
