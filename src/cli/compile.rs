@@ -149,7 +149,8 @@ impl Compile {
                     Some(text) => compare(path, text)?,
                     None => compare(path, &rules.text())?,
                 };
-                let flows = stale.as_deref().map(|changed| stale_flows(&config, changed)).unwrap_or_default();
+                let flows =
+                    stale.as_deref().map(|changed| stale_flows(&config, &program.sources, changed)).unwrap_or_default();
                 if !flows.is_empty() && settings.selection.has(Code::UdpStaleFlows) {
                     report(global, Stream::Err, &program.sources, &sort(&program, flows))?;
                 }

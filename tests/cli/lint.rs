@@ -57,6 +57,16 @@ fn udp_stale_flows() {
         assert_eq!(run.code, Some(1));
         assert!(run.stderr.contains("conntrack -D -p udp --orig-port-dst 53\n"), "{}", run.show());
         assert!(!run.stderr.contains("`ntp`"), "{}", run.show());
+        // What moved is what it was.
+        let moved = test.file("web.lb", &format!("# a comment\n{old}"));
+        let run = moved.run(&args);
+        assert!(run.code == Some(1) && !run.stderr.contains("LB110"), "{}", run.show());
+        // What is in no file any more has left its flows behind, unless it was none of UDP.
+        let less = moved.file("web.lb", old.lines().next().expect("a first line"));
+        let run = less.run(&args);
+        assert!(run.stderr.contains("`ntp` is gone"), "{}", run.show());
+        assert!(run.stderr.contains("conntrack -D -p udp --orig-port-dst 123"), "{}", run.show());
+        assert!(!run.stderr.contains("`dns`"), "{}", run.show());
     }
 }
 
