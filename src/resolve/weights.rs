@@ -31,7 +31,7 @@ pub fn finish(
             Some(Body::Drained(_) | Body::Closed) | None => continue,
         };
         let problem = match algorithm {
-            Algorithm::Random => None,
+            Algorithm::Random => check_shares(group),
             Algorithm::RoundRobin => check_slots(group),
             Algorithm::SourceHash(hash) => deal_buckets(group, hash),
         };
@@ -60,6 +60,25 @@ struct Problem {
     /// What the algorithm has to do with it.
     why: &'static str,
     help: String,
+}
+
+/// The bits in which the targets draw; a share that is less than half of the last rounds to nothing in all of them.
+const DRAWN_BITS: u32 = 32;
+
+/// Weights of one list are never so far apart: only pools in pools can be.
+fn check_shares(group: &Group) -> Option<Problem> {
+    if group.members.iter().all(|member| matches!(member.node, Node::Backend(_))) {
+        return None;
+    }
+    let vanishes = |share: &Share| !share.is_zero() && (share.numer() << (DRAWN_BITS + 1)) < *share.denom();
+    let shares = shares(&group.members, group.backends.len());
+    let place = shares.iter().position(vanishes)?;
+    Some(Problem {
+        needs: format!("the share of `{}` is less than half of 2^-{DRAWN_BITS}", group.backends[place]),
+        limit: "it rounds to nothing".to_owned(),
+        why: "picks with so many bits",
+        help: "use weights that differ less".to_owned(),
+    })
 }
 
 fn check_slots(group: &Group) -> Option<Problem> {
