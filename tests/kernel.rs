@@ -89,6 +89,8 @@ mod sticky;
 mod sys;
 #[path = "kernel/target.rs"]
 mod target;
+#[path = "kernel/ten_thousand.rs"]
+mod ten_thousand;
 #[path = "kernel/together.rs"]
 mod together;
 #[path = "kernel/traffic.rs"]

@@ -260,10 +260,28 @@ impl Lab {
     ///
     /// The rules stay loaded, in their restored form.
     pub fn check_fixpoint(&self, rules: &Rules) -> Result<(), Trouble> {
-        let target = rules.target;
-        let tables = tables_of(&rules.text);
         self.clear()?;
         self.load(rules)?;
+        self.check_reboot(rules)
+    }
+
+    /// As [`Lab::check_fixpoint`], with rules that are loaded into empty tables at once, as at boot: what is added to tables
+    /// that are there takes iptables-nft minutes where chains are tens of thousands.
+    pub fn check_fixpoint_at_boot(&self, rules: &Rules) -> Result<(), Trouble> {
+        self.clear()?;
+        match rules.target.is_iptables() {
+            true => {
+                self.note_use(rules.target);
+                self.restore(rules.target, &FAMILIES.map(|_| rules.text.clone()))?;
+            }
+            false => self.load(rules)?,
+        }
+        self.check_reboot(rules)
+    }
+
+    fn check_reboot(&self, rules: &Rules) -> Result<(), Trouble> {
+        let target = rules.target;
+        let tables = tables_of(&rules.text);
         let saved = self.listings(target, &tables)?;
         self.clear()?;
         self.restore(target, &saved)?;

@@ -348,7 +348,9 @@ pub struct States {
     pub untracked: bool,
     pub snat: bool,
     pub dnat: bool,
-    /// ESTABLISHED, RELATED or INVALID: what the first packet of a connection never is.
+    /// What a packet is before conntrack has seen it, and the first of a connection never later.
+    pub invalid: bool,
+    /// ESTABLISHED or RELATED: what the first packet of a connection never is.
     pub later: bool,
 }
 

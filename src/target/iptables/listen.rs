@@ -49,8 +49,11 @@ pub fn dispatch(
                 cost::looks_up(layout, rules).then(|| exact(config, family, *hook))
             })
             .collect();
-        // Both hooks share what they look up alike.
-        let shared = tables.len() == 2 && tables[0].is_some() && tables[0] == tables[1] && lists[0] == lists[1];
+        // Both hooks share what they look up alike. Connections that this machine opens come by no interface.
+        let asks =
+            |listener: &Listener| tests_interface(&config.services()[listener.service as usize], Hook::Prerouting);
+        let alike = tables.len() == 2 && tables[0].is_some() && tables[0] == tables[1] && lists[0] == lists[1];
+        let shared = alike && !lists[0].iter().any(asks);
         for (((hook, chain), list), cells) in chains.iter().zip(&lists).zip(&tables) {
             let view = View { config, entries, family, hook: *hook };
             let mut listening = Listening { view, nat: &mut *nat, below };

@@ -417,6 +417,32 @@ pub enum Field {
 }
 
 impl Field {
+    /// Whether it asks a connection, and not the packet.
+    pub fn is_of_connection(self) -> bool {
+        match self {
+            Field::ConnectionMark
+            | Field::State
+            | Field::Direction
+            | Field::Status
+            | Field::OriginalSource(_)
+            | Field::OriginalDestination(_)
+            | Field::OriginalSourcePort
+            | Field::OriginalPort => true,
+            Field::Family
+            | Field::Protocol
+            | Field::NextHeader(_)
+            | Field::InInterface
+            | Field::OutInterface
+            | Field::Mark
+            | Field::Source(_)
+            | Field::Destination(_)
+            | Field::SourcePort(_)
+            | Field::Port(_)
+            | Field::DestinationType
+            | Field::TcpFlags => false,
+        }
+    }
+
     pub fn kind(self) -> Kind {
         match self {
             Field::Family => Kind::Family,

@@ -76,6 +76,10 @@ impl<'a> Flow<'a> {
     }
 }
 
+/// Bits of `ct state`.
+const INVALID: u32 = 1;
+const NEW: u32 = 8;
+
 /// What is the same for a whole hook.
 #[derive(Clone, Copy)]
 pub struct Scene<'a> {
@@ -84,6 +88,8 @@ pub struct Scene<'a> {
     /// The kernel takes a missing interface for one with an empty name (net/netfilter/nft_meta.c).
     pub in_interface: &'a str,
     pub out_interface: Option<&'a str>,
+    /// Whether conntrack has not seen the packet yet: it has no connection.
+    pub early: bool,
     pub table: &'a Table,
     /// Of large sets, by where their elements are.
     pub indices: &'a HashMap<usize, Index<'a>>,
@@ -248,6 +254,10 @@ impl<'a> Scene<'a> {
         let or_unknown = |value: Option<u32>| value.map_or_else(unknown, number);
         let source_port = || or_unknown(self.packet.source_port.map(u32::from));
         let packet = self.packet;
+        if self.early && field.is_of_connection() {
+            // A packet without a connection has no state but this one (net/netfilter/nft_ct.c).
+            return if field == Field::State { number(INVALID) } else { Got::Missing };
+        }
         match field {
             Field::Family => number(match self.family() {
                 Family::V4 => 2,
@@ -289,7 +299,7 @@ impl<'a> Scene<'a> {
                 None => LOCAL,
                 Some(address) => self.address_type(address),
             }),
-            Field::State => number(8),
+            Field::State => number(NEW),
             Field::Direction => number(0),
             Field::Status => number(self.status(state)),
         }

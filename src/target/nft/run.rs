@@ -184,6 +184,7 @@ fn mark<'a>(
         let mut set = |share: &Portion, mark: Option<u32>| {
             let mut way = way.part(share);
             match field {
+                Field::ConnectionMark if scene.early => {}
                 Field::ConnectionMark => way.flow.change().connection_mark = mark,
                 _ => way.flow.change().mark = mark,
             }

@@ -48,9 +48,14 @@ pub(super) struct Base {
     pub hook: HookPoint,
     pub kind: ChainKind,
     pub drops: bool,
+    /// Whether it is asked before conntrack looks at the packet.
+    pub early: bool,
     pub table: usize,
     pub chain: usize,
 }
+
+/// NF_IP_PRI_CONNTRACK.
+const CONNTRACK: i32 = -200;
 
 impl Base {
     /// Whether it is asked who a server sees, and not where a connection goes.
@@ -139,7 +144,12 @@ fn bases(dump: &Dump) -> Vec<Base> {
             };
             let is_nat = base.kind == ChainKind::Nat;
             let priority = if is_nat { nat_priority } else { base.priority };
-            let one = Base { hook: base.hook, kind: base.kind, drops: base.drops, table, chain };
+            let enters = match base.hook {
+                HookPoint::Prerouting | HookPoint::Output | HookPoint::Ingress => true,
+                HookPoint::Input | HookPoint::Postrouting | HookPoint::Forward => false,
+            };
+            let early = enters && !is_nat && base.priority < CONNTRACK;
+            let one = Base { hook: base.hook, kind: base.kind, drops: base.drops, early, table, chain };
             list.push(((priority, is_nat, base.priority), one));
         }
     }

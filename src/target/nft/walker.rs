@@ -215,6 +215,7 @@ impl<'a> Walker<'a> {
             machine: self.machine,
             in_interface,
             out_interface,
+            early: false,
             table: &self.rules.dump.tables[table],
             indices: &self.rules.indices,
             notes: self.notes,
@@ -251,7 +252,7 @@ impl<'a> Walker<'a> {
                 ChainKind::Nat => flows.into_iter().partition(|flow| !flow.state.decided),
                 ChainKind::Filter => (flows, Vec::new()),
             };
-            let scene = self.scene(base.table, in_interface, out_interface);
+            let scene = Scene { early: base.early, ..self.scene(base.table, in_interface, out_interface) };
             let left = self.chain(Place { scene, table: base.table, depth: 0 }, base.chain, asked);
             if base.drops {
                 for flow in left {

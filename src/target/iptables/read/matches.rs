@@ -245,7 +245,8 @@ fn states(text: &str) -> Option<States> {
             "UNTRACKED" => states.untracked = true,
             "SNAT" => states.snat = true,
             "DNAT" => states.dnat = true,
-            "ESTABLISHED" | "RELATED" | "INVALID" => states.later = true,
+            "INVALID" => states.invalid = true,
+            "ESTABLISHED" | "RELATED" => states.later = true,
             _ => return None,
         }
     }

@@ -120,7 +120,7 @@ impl<'t> Reader<'t, '_> {
                 continue;
             }
             let token = &self.tokens[self.at];
-            if token.text == "!" {
+            if token.is_not() {
                 if not.replace(token.span.start).is_some() {
                     return Err("two `!` before one option".to_owned());
                 }
@@ -173,7 +173,7 @@ impl<'t> Reader<'t, '_> {
             (0, None) => {}
             (0, Some(_)) => return Err(format!("`--{}` takes no value", spec.name)),
             (words, inline) => {
-                if inline.is_none() && !given.not && self.peek() == Some("!") {
+                if inline.is_none() && !given.not && self.tokens.get(self.at).is_some_and(Token::is_not) {
                     // The old way to write `! -s x`.
                     given.not = true;
                     self.at += 1;
@@ -266,7 +266,7 @@ impl<'t> Reader<'t, '_> {
         while self.at != self.command.start
             && let Some(token) = self.tokens.get(self.at)
             && !token.is_option()
-            && token.text != "!"
+            && !token.is_not()
         {
             self.at += 1;
         }

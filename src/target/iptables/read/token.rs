@@ -10,12 +10,19 @@ pub struct Token<'t> {
     pub text: Cow<'t, str>,
     /// In bytes of the line, quotes included.
     pub span: Range<usize>,
+    /// Whether it has quotes: then it is a value, whatever it looks like.
+    pub quoted: bool,
 }
 
 impl Token<'_> {
     /// Whether it starts an option, and is not a lone dash.
     pub fn is_option(&self) -> bool {
-        self.text.len() > 1 && self.text.starts_with('-')
+        !self.quoted && self.text.len() > 1 && self.text.starts_with('-')
+    }
+
+    /// Whether it turns the option behind it around, or the one before.
+    pub fn is_not(&self) -> bool {
+        !self.quoted && self.text == "!"
     }
 }
 
@@ -36,11 +43,11 @@ pub fn tokens<'t>(line: &'t str, most: usize, into: &mut Vec<Token<'t>>) -> Resu
             at += 1;
         }
         if at == bytes.len() || bytes[at] != b'"' {
-            into.push(Token { text: Cow::Borrowed(&line[start..at]), span: start..at });
+            into.push(Token { text: Cow::Borrowed(&line[start..at]), span: start..at, quoted: false });
             continue;
         }
         let (text, end) = quoted(line, start, at)?;
-        into.push(Token { text, span: start..end });
+        into.push(Token { text, span: start..end, quoted: true });
         at = end;
     }
     Ok(())

@@ -49,6 +49,22 @@ fn a_not_stands_before_or_behind_its_option() {
 }
 
 #[test]
+fn what_is_quoted_is_a_value_whatever_it_looks_like() {
+    for text in [r#"-p tcp -j LOG --log-prefix "!""#, r#"-m comment --comment "!" -p tcp -j DROP"#] {
+        let text = rule(text);
+        let one = format!("{:?}", only(&dump(&text)));
+        assert!(!one.contains("Unknown"), "{one}");
+    }
+    for value in ["-j ACCEPT ! -d 1.2.3.4", "-d 1.2.3.4 x", "! -s 10.0.0.1"] {
+        let text = rule(&format!(r#"-m string --string "{value}" --algo bm -j DNAT --to-destination 10.0.0.1"#));
+        let dump = dump(&text);
+        let one = only(&dump);
+        assert!(matches!(one.matches[..], [Match::Unknown(_)]), "{one:?}");
+        assert!(matches!(one.target, Target::Dnat { .. }), "{one:?}");
+    }
+}
+
+#[test]
 fn a_probability_is_the_number_that_the_kernel_stores() {
     let k = |text: &str| {
         let text = rule(&format!("-m statistic --mode random --probability {text}"));

@@ -3,6 +3,7 @@
 mod depth;
 mod dumps;
 mod habits;
+mod hooks;
 mod memory;
 mod parity;
 mod proof;

@@ -117,6 +117,36 @@ fn what_is_not_tracked_is_not_translated() {
     assert_eq!(outcomes(&trace(text, &packet, &machine(&[]))), ["Drop 1 (log)"]);
 }
 
+/// As Linux 6.18 treated packets.
+#[test]
+fn before_conntrack_there_is_no_connection_to_ask() {
+    let dropped = |rule: &str| {
+        let text = format!(
+            "*raw\n-A PREROUTING -p tcp {rule}\nCOMMIT\n{}",
+            nat("-A PREROUTING -p tcp -j DNAT --to-destination 10.0.0.1:80\n")
+        );
+        let trace = trace(&text, &to("203.0.113.10", 80), &machine(&["203.0.113.10"]));
+        assert!(trace.unknown.is_empty());
+        outcomes(&trace)[0].starts_with("Drop")
+    };
+    for test in ["--ctstate INVALID", "! --ctstate NEW"] {
+        assert!(dropped(&format!("-m conntrack {test} -j DROP")), "{test}");
+    }
+    for test in
+        ["--ctstate NEW", "--ctorigdst 203.0.113.10", "! --ctorigdst 192.0.2.1", "--ctdir ORIGINAL", "--ctproto 6"]
+    {
+        assert!(!dropped(&format!("-m conntrack {test} -j DROP")), "{test}");
+    }
+    for test in ["-m connmark ! --mark 1", "-m connmark --mark 0"] {
+        assert!(!dropped(&format!("{test} -j DROP")), "{test}");
+    }
+    let cluster = "-m cluster --cluster-total-nodes 2 --cluster-local-nodemask 3 --cluster-hash-seed 0";
+    assert!(!dropped(&format!("{cluster} -j DROP")));
+    // Once seen, it is a new connection.
+    let text = "*mangle\n-A PREROUTING -m conntrack --ctstate NEW -j DROP\nCOMMIT\n";
+    assert!(outcomes(&trace(text, &to("203.0.113.10", 80), &machine(&[])))[0].starts_with("Drop"));
+}
+
 #[test]
 fn an_unknown_match_is_no_match_and_is_said() {
     let text = nat("-A PREROUTING -m set --match-set lb src -p tcp --dport 80 -j DNAT --to-destination 10.9.1.1\n\

@@ -9,6 +9,7 @@ use crate::target::iptables::dump::{AddressTypes, Ports, States};
 use crate::trace::{Machine, Packet, Source};
 
 use super::Flow;
+use super::flow::Tracking;
 use super::test::At;
 
 /// Translation of the source may change its port.
@@ -57,10 +58,12 @@ pub(super) fn is_of_type(address: Option<IpAddr>, family: Family, types: Address
     }
 }
 
-/// The first packet is NEW until conntrack is told to leave it alone; SNAT and DNAT say that a translation changed it.
+/// The first packet is NEW once conntrack has seen it, unless that is told to leave it alone; SNAT and DNAT say that a translation changed it.
 pub(super) fn in_state(states: States, flow: &Flow<'_>, at: At<'_>) -> Option<bool> {
-    if !flow.tracked {
-        return Some(states.untracked);
+    match flow.tracking {
+        Tracking::Before => return Some(states.invalid),
+        Tracking::Never => return Some(states.untracked),
+        Tracking::Tracked => {}
     }
     if states.new || (states.snat && flow.translated != Source::Kept) {
         return Some(true);

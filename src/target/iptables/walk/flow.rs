@@ -31,14 +31,29 @@ pub struct Flow<'d> {
     pub(super) port_follows: bool,
     pub(super) mark: Mark,
     pub(super) connection_mark: Mark,
-    /// False behind NOTRACK: no translation, no state.
-    pub(super) tracked: bool,
+    pub(super) tracking: Tracking,
     /// `Pass` until a rule of nat decides.
     pub(super) action: Action,
     pub(super) translated: Source,
     /// The comment of the rule that decided.
     pub(super) comment: Option<&'d str>,
     pub(super) memory: Memory<'d>,
+}
+
+/// What conntrack knows of a packet. Only what is tracked has a connection, which rules may ask and translate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tracking {
+    /// Nothing yet: the table raw comes first.
+    Before,
+    Tracked,
+    /// Behind NOTRACK.
+    Never,
+}
+
+impl Flow<'_> {
+    pub(super) fn is_tracked(&self) -> bool {
+        self.tracking == Tracking::Tracked
+    }
 }
 
 /// What the machine remembers of the packets so far, this one among them. It is shared, and most rules leave it alone.
@@ -123,6 +138,9 @@ pub(super) type Flows<'d> = SmallVec<[(Flow<'d>, Part); 1]>;
 pub(super) fn marked(rule: &Rule<'_>, flow: &mut Flow<'_>) -> bool {
     match &rule.target {
         Target::Mark { connection: false, value, mask } => flow.mark = flow.mark.changed(*mask, Mark::known(*value)),
+        // Without a connection there is nothing to write to or to read from.
+        Target::Mark { connection: true, .. } | Target::SaveMark { .. } | Target::RestoreMark { .. }
+            if !flow.is_tracked() => {}
         Target::Mark { connection: true, value, mask } => {
             flow.connection_mark = flow.connection_mark.changed(*mask, Mark::known(*value));
         }
@@ -156,7 +174,7 @@ pub(super) fn marked(rule: &Rule<'_>, flow: &mut Flow<'_>) -> bool {
                 flow.connection_mark = Mark::UNKNOWN;
             }
         }
-        Target::NoTrack => flow.tracked = false,
+        Target::NoTrack => flow.tracking = Tracking::Never,
         Target::Next
         | Target::Aside(_)
         | Target::Remember(_)

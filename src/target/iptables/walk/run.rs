@@ -15,7 +15,7 @@ use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown};
 use crate::turns::{Turns, Visits};
 
 use super::Evaluator;
-use super::flow::{Flow, Flows, Mark, Memory, keep, may_mark, merge, merged, sum};
+use super::flow::{Flow, Flows, Mark, Memory, Tracking, keep, may_mark, merge, merged, sum};
 use super::index::Key;
 use super::part::{Chance, Part, Reckoning};
 use super::report::About;
@@ -135,7 +135,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             port_follows: true,
             mark: Mark::default(),
             connection_mark: Mark::default(),
-            tracked: true,
+            tracking: Tracking::Before,
             action: Action::Pass,
             translated: Source::Kept,
             comment: None,
@@ -202,7 +202,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
     }
 
     /// Walks a built-in chain: what comes out is accepted.
-    pub fn chain(&mut self, name: TableName, built_in: &str, at: At<'_>, flows: Flows<'d>) -> Flows<'d> {
+    pub fn chain(&mut self, name: TableName, built_in: &str, at: At<'_>, mut flows: Flows<'d>) -> Flows<'d> {
+        if name != TableName::Raw {
+            let unseen = flows.iter_mut().filter(|(flow, _)| flow.tracking == Tracking::Before);
+            unseen.for_each(|(flow, _)| flow.tracking = Tracking::Tracked);
+        }
         if flows.is_empty() || self.stopped {
             return flows;
         }
@@ -212,8 +216,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         let chain = &table.chains[id.0 as usize];
         // Translation leaves alone what is not tracked.
         let (flows, mut accepted): (Flows<'d>, Flows<'d>) = match name {
-            TableName::Nat if flows.iter().any(|(flow, _)| !flow.tracked) => {
-                flows.into_iter().partition(|(flow, _)| flow.tracked)
+            TableName::Nat if flows.iter().any(|(flow, _)| !flow.is_tracked()) => {
+                flows.into_iter().partition(|(flow, _)| flow.is_tracked())
             }
             _ => (flows, Flows::new()),
         };

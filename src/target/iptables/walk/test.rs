@@ -300,10 +300,10 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             Some(is_of_type(address, Family::of(packet.destination), *types, at.machine) != *not)
         }
         Match::State { not, states } => unless(not, in_state(*states, flow, at)),
-        Match::Reply(reply) => Some(flow.tracked && !reply),
+        Match::Reply(reply) => Some(flow.is_tracked() && !reply),
         Match::TrackedProtocol { not, protocol } => {
             ask_protocol(&at, *protocol);
-            Some(flow.tracked && protocol.is(packet.protocol) != *not)
+            Some(flow.is_tracked() && protocol.is(packet.protocol) != *not)
         }
         Match::OriginalAddress { not, side, net } => {
             let address = match side {
@@ -311,7 +311,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Destination => packet.destination,
             };
             at.ask(|asked| ask_net(asked, *side, Some(address), net));
-            Some(flow.tracked && net.contains(address) != *not)
+            Some(flow.is_tracked() && net.contains(address) != *not)
         }
         Match::OriginalPort { not, side, ports } => {
             if *side == Side::Destination {
@@ -321,7 +321,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => packet.source_port,
                 Side::Destination => Some(packet.port),
             };
-            if flow.tracked { unless(not, port.map(|port| ports.contains(port))) } else { Some(false) }
+            if flow.is_tracked() { unless(not, port.map(|port| ports.contains(port))) } else { Some(false) }
         }
         Match::ReplyAddress { not, side, net } => {
             // Who answers is who gets the packet now, and the answer goes to who sent it.
@@ -334,14 +334,18 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Destination => Side::Source,
             };
             at.ask(|asked| ask_net(asked, own, address, net));
-            if flow.tracked { unless(not, in_net(address, net, &at)) } else { Some(false) }
+            if flow.is_tracked() { unless(not, in_net(address, net, &at)) } else { Some(false) }
         }
         Match::ReplyPort { not, side, ports } => {
             let own = match side {
                 Side::Source => Side::Destination,
                 Side::Destination => Side::Source,
             };
-            if flow.tracked { unless(not, port_in(own, std::slice::from_ref(ports), at, flow)) } else { Some(false) }
+            if flow.is_tracked() {
+                unless(not, port_in(own, std::slice::from_ref(ports), at, flow))
+            } else {
+                Some(false)
+            }
         }
         Match::Stateful(own) => Some(match **own {
             model::Match::LogRate => true,
@@ -353,13 +357,16 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
             if let (Some(made), Some(asked)) = (mark.hash(), at.asked) {
                 made.ask(asked, Some(packet.destination));
             }
+            if *connection && !flow.is_tracked() {
+                return Some(false);
+            }
             unless(not, mark.is(*value, *mask))
         }
         Match::Remembered(answer) => Some(*answer),
         Match::Cluster { not, total, nodes, seed } => {
             at.ask(|asked| asked.hash_source(u64::from(at.line)));
             let node = kernel::cluster_node(packet.source, *total, *seed);
-            Some(flow.tracked && (nodes >> node & 1 == 1) != *not)
+            Some(flow.is_tracked() && (nodes >> node & 1 == 1) != *not)
         }
         Match::Bpf(program) => {
             at.ask(|asked| {

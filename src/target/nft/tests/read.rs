@@ -256,6 +256,36 @@ fn hand_written_rules_do_what_the_kernel_does() {
     assert!(range.steps.iter().any(|step| step.hit == Hit::CannotTell));
 }
 
+/// As Linux 6.18 treated packets.
+#[test]
+fn before_conntrack_there_is_no_connection_to_ask() {
+    let dropped = |priority: i32, key: &str, test: &str| {
+        let json = format!(
+            r#"{{"nftables": [{{"table": {{"family": "inet", "name": "t", "handle": 1}}}},
+            {{"chain": {{"family": "inet", "table": "t", "name": "pre", "handle": 1, "type": "filter", "hook": "prerouting",
+              "prio": {priority}, "policy": "accept"}}}},
+            {{"rule": {{"family": "inet", "table": "t", "chain": "pre", "handle": 2, "expr": [
+              {{"match": {{{test}, "left": {{"ct": {key}}}}}}}, {{"drop": null}}]}}}}]}}"#
+        );
+        let trace = walk(&json, &tcp("10.0.9.1", 80));
+        assert!(trace.unknown.is_empty(), "{:?}", trace.unknown);
+        trace.actions() == [(Action::Drop, share(1, 1))]
+    };
+    let state = r#"{"key": "state"}"#;
+    assert!(dropped(-300, state, r#""op": "in", "right": "invalid""#));
+    assert!(!dropped(-300, state, r#""op": "in", "right": "new""#));
+    assert!(dropped(-150, state, r#""op": "in", "right": "new""#));
+    for (key, test) in [
+        (r#"{"key": "mark"}"#, r#""op": "==", "right": 0"#),
+        (r#"{"key": "mark"}"#, r#""op": "!=", "right": 1"#),
+        (r#"{"key": "direction"}"#, r#""op": "==", "right": "original""#),
+        (r#"{"key": "ip daddr", "dir": "original"}"#, r#""op": "==", "right": "10.0.9.1""#),
+    ] {
+        assert!(!dropped(-300, key, test), "{key}");
+        assert!(dropped(-150, key, test), "{key}");
+    }
+}
+
 #[test]
 fn of_chains_with_one_priority_the_newest_is_asked_first() {
     let dump = Dump::read_json(include_str!("../../../../tests/dumps/equal-priorities.json")).expect("a listing");
