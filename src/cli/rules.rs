@@ -183,23 +183,29 @@ fn unknown(dump: &Dump<'_>, family: Family) -> Vec<Unknown> {
 fn load(path: &Path) -> Result<(String, Target), Failure> {
     let name = path.display();
     let cannot = |reason: String| Failure::new(format!("cannot read `{name}`: {reason}"));
-    let text = match path.as_os_str() == "-" {
+    let bytes = match path.as_os_str() == "-" {
         true => {
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             // One byte more tells that there is too much.
-            let read = std::io::stdin().lock().take(MAX_RULES_BYTES + 1).read_to_string(&mut text);
+            let read = std::io::stdin().lock().take(MAX_RULES_BYTES + 1).read_to_end(&mut bytes);
             read.map_err(|error| cannot(error.to_string()))?;
-            text
+            bytes
         }
         false => match std::fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => return Err(cannot("not a regular file".to_owned())),
             Ok(metadata) if metadata.len() > MAX_RULES_BYTES => return Err(cannot("far too large".to_owned())),
-            Ok(_) => std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))?,
+            Ok(_) => std::fs::read(path).map_err(|error| cannot(error.to_string()))?,
             Err(error) => return Err(cannot(error.to_string())),
         },
     };
-    if text.len() as u64 > MAX_RULES_BYTES {
+    if bytes.len() as u64 > MAX_RULES_BYTES {
         return Err(cannot("far too large".to_owned()));
+    }
+    // Comments of old dumps are in any encoding.
+    let mut text =
+        String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
     }
     let target = kind(&text).ok_or_else(|| {
         cannot(

@@ -273,24 +273,35 @@ impl<'t> Reader<'t> {
             (Families::One(own), _) => Some(own),
             (Families::Both, written) => written,
         };
+        // What adds a rule may stand behind its options, and its chain may hang on it.
+        let is_short =
+            |token: &Token<'_>| token.is_option() && (token.text.starts_with("-A") || token.text.starts_with("-I"));
+        let adds = |token: &Token<'_>| is_short(token) || matches!(&*token.text, "--append" | "--insert");
+        let front = tokens.iter().position(adds).unwrap_or(front);
         let command = tokens.get(front).ok_or("a line without a command")?;
+        let attached = match &command.text {
+            Cow::Borrowed(text) if is_short(command) => Some(&text[2..]).filter(|rest| !rest.is_empty()),
+            Cow::Borrowed(_) | Cow::Owned(_) => None,
+        };
+        let end = front + 1 + usize::from(attached.is_none());
         let argument = tokens.get(front + 1).filter(|token| !token.is_option());
-        let name = || match argument.map(|token| &token.text) {
-            Some(Cow::Borrowed(name)) => Ok(*name),
-            Some(Cow::Owned(_)) => Err("quotes inside the name of a chain".to_owned()),
-            None => Err(format!("`{}` needs a chain", command.text)),
+        let name = || match (attached, argument.map(|token| &token.text)) {
+            (Some(name), _) => Ok(name),
+            (None, Some(Cow::Borrowed(name))) => Ok(*name),
+            (None, Some(Cow::Owned(_))) => Err("quotes inside the name of a chain".to_owned()),
+            (None, None) => Err(format!("`{}` needs a chain", command.text)),
         };
         let number = self.number;
-        match &*command.text {
+        match if attached.is_some() { &command.text[..2] } else { &*command.text } {
             "-A" | "--append" => {
                 let chain = self.current()?.existing(name()?)?;
-                let draft = rule::rule(line, tokens, front..front + 2, family, number)?;
+                let draft = rule::rule(line, tokens, front..end, family, number)?;
                 self.add(chain, None, draft)
             }
             "-I" | "--insert" => {
                 let chain = self.current()?.existing(name()?)?;
-                let place = tokens.get(front + 2).and_then(|token| token.text.parse::<usize>().ok());
-                let end = front + 2 + usize::from(place.is_some());
+                let place = tokens.get(end).and_then(|token| token.text.parse::<usize>().ok());
+                let end = end + usize::from(place.is_some());
                 let draft = rule::rule(line, tokens, front..end, family, number)?;
                 self.add(chain, Some(place.unwrap_or(1)), draft)
             }

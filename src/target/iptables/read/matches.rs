@@ -41,7 +41,8 @@ pub fn build<'t>(
             if let Some(own) = stateful::log_rate(list) {
                 return Some(vec![own]);
             }
-            list.iter().any(|one| one.name == "limit" && !one.not).then(|| vec![Match::Remembered(true)])
+            // Without `--limit` it is three an hour.
+            list.iter().all(|one| !one.not).then(|| vec![Match::Remembered(true)])
         }),
         Module::Hashlimit => whole(options, into, |list| {
             if let Some(own) = stateful::rate(list) {

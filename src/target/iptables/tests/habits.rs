@@ -49,6 +49,28 @@ fn a_not_stands_before_or_behind_its_option() {
 }
 
 #[test]
+fn the_chain_stands_anywhere() {
+    let table = |line: &str| format!("*nat\n{line}\nCOMMIT\n");
+    let plain = table("-A PREROUTING -p tcp --dport 80 -j ACCEPT");
+    for line in [
+        "-p tcp --dport 80 -j ACCEPT -A PREROUTING",
+        "-p tcp -A PREROUTING --dport 80 -j ACCEPT",
+        "-APREROUTING -p tcp --dport 80 -j ACCEPT",
+        "--append PREROUTING -p tcp --dport 80 -j ACCEPT",
+        "-p tcp --dport 80 -IPREROUTING 1 -j ACCEPT",
+    ] {
+        let text = table(line);
+        let (one, other) = (dump(&text), dump(&plain));
+        let shape = |dump: &super::Dump<'_>| {
+            let mut rule = only(dump).clone();
+            rule.text = "";
+            format!("{rule:?}")
+        };
+        assert_eq!(shape(&one), shape(&other), "{line}");
+    }
+}
+
+#[test]
 fn what_is_quoted_is_a_value_whatever_it_looks_like() {
     for text in [r#"-p tcp -j LOG --log-prefix "!""#, r#"-m comment --comment "!" -p tcp -j DROP"#] {
         let text = rule(text);
