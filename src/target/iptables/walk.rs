@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use crate::ir::{Family, Interface};
 use crate::meaning::Action;
-use crate::survey::{self, Amount, Asked, Seen, Survey, Translated};
+use crate::survey::{self, Amount, Asked, Horizon, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -91,10 +91,10 @@ impl<'d> Evaluator<'d> {
         &self,
         packet: &Packet,
         machine: &Machine,
-        reckoning: Reckoning,
-        share: fn(&Part) -> S,
+        end: u32,
+        (reckoning, share): (Reckoning, fn(&Part) -> S),
     ) -> survey::Answer<S> {
-        let asked = Asked::new(packet);
+        let asked = Asked::below(packet, end);
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.reckoning = reckoning;
@@ -157,15 +157,15 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> survey::Answer {
-        self.surveyed(packet, machine, Reckoning::Exact, Part::share)
+        self.surveyed(packet, machine, Horizon::FAR.port, (Reckoning::Exact, Part::share))
     }
 
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> survey::Answer<Amount> {
-        self.surveyed(packet, machine, Reckoning::Bounds, Part::amount)
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> survey::Answer<Amount> {
+        self.surveyed(packet, machine, end, (Reckoning::Bounds, Part::amount))
     }
 
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
-        let asked = Asked::new(packet);
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen {
+        let asked = Asked::below(packet, end);
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.reckoning = Reckoning::Bounds;

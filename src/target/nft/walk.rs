@@ -6,7 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Interface;
 use crate::meaning::Action;
-use crate::survey::{Amount, Answer, Asked, Seen, Survey, Translated};
+use crate::survey::{Amount, Answer, Asked, Horizon, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -88,8 +88,8 @@ impl<'d> Evaluator<'d> {
     }
 
     /// Of what becomes of the destination: that of the source is no part of the answer.
-    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, of: fn(&Portion) -> S) -> Answer<S> {
-        let asked = Asked::new(packet);
+    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, end: u32, of: fn(&Portion) -> S) -> Answer<S> {
+        let asked = Asked::below(packet, end);
         let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
         walker.meter.visits = (!self.strict).then(Visits::default);
         walker.follow([(None, Portion::ONE)]);
@@ -182,15 +182,15 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        self.surveyed(packet, machine, Portion::share)
+        self.surveyed(packet, machine, Horizon::FAR.port, Portion::share)
     }
 
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
-        self.surveyed(packet, machine, Portion::amount)
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> Answer<Amount> {
+        self.surveyed(packet, machine, end, Portion::amount)
     }
 
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
-        let asked = Asked::new(packet);
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen {
+        let asked = Asked::below(packet, end);
         let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
         let source = walker.seen(translated);
         let cost = 1 + (self.budget - walker.meter.budget);
