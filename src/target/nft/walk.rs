@@ -15,6 +15,7 @@ use super::dump::{ChainKind, Dump, HookPoint, Operand, Statement, Value};
 use super::evaluate::Meter;
 use super::index::Index;
 use super::portion::Portion;
+use super::reach::Reaches;
 use super::sets::sets;
 use super::value::Notes;
 use super::walker::{Bases, Ended, Walker};
@@ -32,6 +33,8 @@ pub struct Evaluator<'d> {
     pub(super) indices: HashMap<usize, Index<'d>>,
     /// Of long chains, by table and chain.
     pub(super) by_host: HashMap<(usize, usize), ByHost>,
+    /// For a proof.
+    pub(super) reaches: Option<Reaches>,
     /// In the order in which the kernel asks them.
     pub(super) bases: Vec<Base>,
     /// Whether a survey gets no answer where anything on the way is not known.
@@ -74,12 +77,12 @@ impl<'d> Evaluator<'d> {
             }
         }
         let (bases, patience) = (bases(dump), Patience::default());
-        Evaluator { dump, indices, by_host, bases, strict: false, budget: BUDGET, patience }
+        Evaluator { dump, indices, by_host, reaches: None, bases, strict: false, budget: BUDGET, patience }
     }
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
-        Evaluator { strict: true, ..self }
+        Evaluator { strict: true, reaches: Some(Reaches::of(self.dump)), ..self }
     }
 
     /// For a search of all packets: one that meets too many rules is left sooner.
