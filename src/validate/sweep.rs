@@ -33,6 +33,8 @@ pub struct Sweep<'a> {
     clients: Clients,
     /// Whether anything may change who a server sees.
     asks_sources: bool,
+    /// Whether the ports are looked at from their other end: what goes to a port of its own was looked at.
+    is_far_end: bool,
 }
 
 /// What questions have in common: how far all their answers hold.
@@ -87,6 +89,7 @@ impl<'a> Sweep<'a> {
             unpaid: 0,
             clients: Clients::new(family, reference.hash6()),
             asks_sources: reference.changes_sources() || rules.changes_sources(),
+            is_far_end: false,
         }
     }
 
@@ -151,7 +154,10 @@ impl<'a> Sweep<'a> {
         if all.translates && next > port + 1 {
             // Kept, shifted and fixed ports give the same at one end of a stretch, and not at both.
             packet.port = (next - 1) as u16;
-            all.join(self.interfaces(packet, directions, next)?);
+            self.is_far_end = true;
+            let other = self.interfaces(packet, directions, next);
+            self.is_far_end = false;
+            all.join(other?);
         }
         Ok(all)
     }
@@ -322,7 +328,7 @@ impl<'a> Sweep<'a> {
             ways.list = all.unwrap_or_default();
             ways.list.retain(|way| {
                 let met = wanted.hashed.is_some() || wanted.actions.iter().any(|(action, _)| *action == way.action);
-                met && goes_out(&way.action)
+                met && goes_out(&way.action) && (way.follows || !self.is_far_end)
             });
             if wanted.actions.iter().any(|(action, _)| *action == Action::Pass) {
                 ways.list.push(Translated { action: Action::Pass, follows: true });
