@@ -4,6 +4,7 @@ mod depth;
 mod dumps;
 mod habits;
 mod memory;
+mod nested;
 mod parity;
 mod proof;
 mod seen;
