@@ -233,3 +233,33 @@ pub fn wrong_source(config: &Config, connection: &Connection, local: &[IpNet], t
         differs.then(|| format!("{connection:?}\n  {:?}: {:?} instead of {meant:?}", outcome.action, outcome.source))
     })
 }
+
+/// Services of which most have an address each, some a prefix around others with a port of its own from a first one on, and
+/// some 1,500 ports from 8000 on. Of every kind of choice, some for a few clients.
+pub fn nested(services: u32, port: u32) -> String {
+    let address = |number: u32| std::net::Ipv4Addr::from(number).to_string();
+    let mut program = String::new();
+    for nth in 0..services {
+        let own = 0x0a64_0000 + nth;
+        let listener = match nth % 10 {
+            4 => {
+                let length = 12 + nth / 10 % 16;
+                let net = own >> (32 - length) << (32 - length);
+                format!("{}/{length}:{}", address(net), port + nth)
+            }
+            9 => format!("{}:{}-{}", address(own), 8000 + nth % 1000, 9500 + nth % 1000),
+            _ => format!("{}:80", address(own)),
+        };
+        let options = match nth % 20 {
+            0..12 => "",
+            12..15 => " by round-robin",
+            15..18 => " by source-hash",
+            _ => " from 192.0.2.0/24, 198.51.100.0/24 masquerade",
+        };
+        let backends: Vec<String> = (0..3)
+            .map(|place| format!("{}:8080 weight {}", address(0xac10_0000 + 3 * nth + place), 1 + place))
+            .collect();
+        program.push_str(&format!("balance tcp {listener} as s{nth}{options} -> {}\n", backends.join(", ")));
+    }
+    program
+}

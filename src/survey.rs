@@ -158,10 +158,21 @@ pub trait Survey: Sync {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer;
 
     /// As [`Survey::answer`], with shares that cost less. It may ask more.
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount>;
+    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
+        self.estimate_below(packet, machine, Horizon::FAR.port)
+    }
 
     /// Who the server sees of a connection to which this has happened.
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen;
+    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
+        self.source_below(packet, machine, translated, Horizon::FAR.port)
+    }
+
+    /// As [`Survey::estimate`], for ports below `end` alone: how far the answer holds for other destinations counts for
+    /// those ports, and the horizon of the port is at most `end`.
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> Answer<Amount>;
+
+    /// As [`Survey::source`], for ports below `end` alone.
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen;
 
     /// Whether there is anything that may change the source of a connection.
     fn changes_sources(&self) -> bool;

@@ -30,12 +30,17 @@ pub struct Asked {
 
 impl Asked {
     pub fn new(packet: &Packet) -> Asked {
+        Asked::below(packet, Horizon::FAR.port)
+    }
+
+    /// Questions about ports below `end`, which is above the packet's own.
+    pub fn below(packet: &Packet, end: u32) -> Asked {
         let Packet { source, destination, port, .. } = *packet;
         Asked {
             source,
             destination,
             port,
-            horizon: Cell::new(Horizon::FAR),
+            horizon: Cell::new(Horizon { port: end, ..Horizon::FAR }),
             facets: Cell::new(Facets::NONE),
             hashed: Cell::new(None),
         }
@@ -176,6 +181,11 @@ impl Asked {
                 horizon.ask_destination(at, next, next);
             }
         });
+    }
+
+    /// What does not lie among boxes of destinations and ports holds up to here.
+    pub fn area(&self, horizon: Horizon) {
+        self.change(|own| own.join(horizon));
     }
 
     fn change(&self, change: impl FnOnce(&mut Horizon)) {

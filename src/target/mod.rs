@@ -3,6 +3,7 @@
 pub mod cost;
 pub mod iptables;
 pub mod nft;
+mod plane;
 pub mod split;
 
 use clap::ValueEnum;

@@ -1,6 +1,10 @@
 //! The reference meaning as a party of the survey: statements in order, each asked the plain question.
 
+mod cuts;
+mod nets;
+
 use foldhash::{HashMap, HashMapExt};
+use smallvec::SmallVec;
 use std::collections::BTreeSet;
 
 use crate::address::{last, number, range};
@@ -13,6 +17,9 @@ use crate::statement::balance::Protocol;
 use crate::survey::{Amount, Answer, Asked, Facets, Hashed, Horizon, Protocols, Seen, Side, Survey, Translated};
 use crate::trace::{Machine, Packet, Source};
 
+use cuts::Cuts;
+use nets::Nets;
+
 pub struct Reference<'a> {
     config: &'a Config,
     hash6: Hash6,
@@ -23,12 +30,18 @@ pub struct Reference<'a> {
 /// The services that may match a destination.
 #[derive(Default)]
 struct Destinations {
+    /// Those that list it or a prefix of it.
+    listed: Nets<Candidates>,
+    /// Those on local addresses and on any.
+    everywhere: Candidates,
+    /// Where the destinations of listeners begin and end, by protocol.
+    cuts: [Cuts; Protocol::ALL.len()],
+    /// Where addresses of a special kind begin and end, ascending.
+    special: Vec<u128>,
     /// The first addresses of stretches that no destination of the program cuts, ascending.
     starts: Vec<u128>,
-    /// For each stretch the services that list it or a prefix of it.
-    listed: Vec<Candidates>,
-    /// Services on local addresses and on any.
-    everywhere: Candidates,
+    /// What any of them tells apart.
+    protocols: Protocols,
 }
 
 /// Services in order.
@@ -161,43 +174,59 @@ fn destinations(config: &Config, family: Family, leaves: bool) -> Destinations {
     let services = config.services();
     let takes_part = move |service: &Service| service.body(family).is_some() && (service.output || !leaves);
     let present = || (0u32..).zip(services).filter(|(_, service)| takes_part(service));
-    let mut starts = vec![0];
-    let mut ranges: Vec<(u128, u128, u32)> = Vec::new();
+    let mut listed: Vec<((u128, u128), u32)> = Vec::new();
     for (index, service) in present() {
         for wanted in service.destinations(family) {
             if let Destination::Prefix(net) = wanted {
-                let (first, end) = range(net);
-                ranges.push((first, end, index));
+                listed.push((range(net), index));
             }
         }
     }
-    for (first, end) in ranges.iter().map(|&(first, end, _)| (first, end)).chain(special(family)) {
-        starts.push(first);
-        starts.extend(end.checked_add(1).filter(|next| *next <= last(family)));
-    }
-    starts.sort_unstable();
-    starts.dedup();
-    let mut listed = vec![Vec::new(); starts.len()];
-    for (first, end, index) in ranges {
-        let from = starts.partition_point(|start| *start < first);
-        let to = starts.partition_point(|start| *start <= end);
-        listed[from..to].iter_mut().for_each(|list: &mut Vec<u32>| list.push(index));
-    }
+    let ends = |(first, end): (u128, u128)| [Some(first), end.checked_add(1).filter(|next| *next <= last(family))];
+    let ascending = |all: &mut dyn Iterator<Item = (u128, u128)>| {
+        let mut cuts: Vec<u128> = all.flat_map(ends).flatten().collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        cuts
+    };
+    let special = ascending(&mut special(family).into_iter());
+    let starts = ascending(&mut listed.iter().map(|(net, _)| *net).chain([(0, last(family))]));
+    let cuts = Protocol::ALL.map(|protocol| {
+        let speaking = listed.iter().filter(|(_, index)| services[*index as usize].protocols.contains(&protocol));
+        let boxes = speaking.flat_map(|&(net, index)| {
+            let ports = &services[index as usize].ports;
+            ports.iter().map(move |ports| (net, (u32::from(ports.first()), u32::from(ports.last()) + 1)))
+        });
+        Cuts::new(boxes.flat_map(|(net, ports)| ends(net).into_iter().flatten().map(move |cut| (cut, ports))))
+    });
     let broad = |service: &Service| {
         service.destinations.iter().any(|wanted| matches!(wanted, Destination::Local | Destination::Any))
     };
     let everywhere = present().filter(|(_, service)| broad(service)).map(|(index, _)| index).collect();
+    let told = |service: &Service| Protocols::those(|protocol| service.protocols.contains(&protocol));
     Destinations {
-        starts,
-        listed: listed.into_iter().map(|list| Candidates::new(list, services)).collect(),
+        listed: Nets::new(listed, |list| Candidates::new(list, services)),
         everywhere: Candidates::new(everywhere, services),
+        cuts,
+        special,
+        starts,
+        protocols: present().fold(Protocols::NONE, |all, (_, service)| all.and(told(service))),
+    }
+}
+
+impl Destinations {
+    /// Above an address the next one where anything changes for these ports.
+    fn next(&self, protocol: Protocol, at: u128, ports: (u32, u32)) -> Option<u128> {
+        let special = self.special.iter().copied().find(|cut| *cut > at);
+        let own = self.cuts[protocol as usize].next(at, ports);
+        special.into_iter().chain(own).min()
     }
 }
 
 impl Reference<'_> {
-    /// As [`Survey::estimate`], with the service that decides.
-    pub(super) fn owned_estimate(&self, packet: &Packet, machine: &Machine) -> (Answer<Amount>, Option<u32>) {
-        self.in_fractions(packet, machine)
+    /// As [`Survey::estimate_below`], with the service that decides.
+    pub(super) fn owned_estimate(&self, packet: &Packet, machine: &Machine, end: u32) -> (Answer<Amount>, Option<u32>) {
+        self.in_fractions(packet, machine, end)
     }
 
     /// As [`Survey::source`], of a connection that is a service's.
@@ -250,27 +279,30 @@ impl Reference<'_> {
         list
     }
 
-    fn in_fractions<F: Fraction>(&self, packet: &Packet, machine: &Machine) -> (Answer<F>, Option<u32>) {
+    /// For ports below `end`.
+    fn in_fractions<F: Fraction>(&self, packet: &Packet, machine: &Machine, end: u32) -> (Answer<F>, Option<u32>) {
         let family = Family::of(packet.destination);
         let (destination, source) = (number(packet.destination), number(packet.source));
         let arrives = matches!(packet.direction, Direction::In(_));
-        let Destinations { starts, listed, everywhere } = &self.destinations[family as usize][usize::from(!arrives)];
-        let stretch = starts.partition_point(|start| *start <= destination) - 1;
-        let (few, few_until) = listed[stretch].at(packet.protocol, packet.port);
-        let (many, many_until) = everywhere.at(packet.protocol, packet.port);
-        let mut horizon =
-            Horizon { destination: starts.get(stretch + 1).copied(), port: few_until.min(many_until), ..Horizon::FAR };
-        let looked_up = listed[stretch].by_port.is_some() || everywhere.by_port.is_some();
-        let protocols = if looked_up { Protocols::ALL } else { Protocols::NONE };
-        let mut facets = Facets { protocols, ..Facets::NONE };
-        let mut known = None;
+        let own = &self.destinations[family as usize][usize::from(!arrives)];
+        let mut horizon = Horizon { port: end, ..Horizon::FAR };
+        let mut facets = Facets { protocols: own.protocols, ..Facets::NONE };
+        let mut candidates: SmallVec<[u32; 8]> = SmallVec::new();
         let mut cost = 1;
-        for index in in_order(few, many) {
+        for all in own.listed.around(destination).chain([&own.everywhere]) {
+            let (some, until) = all.at(packet.protocol, packet.port);
+            horizon.port = horizon.port.min(until);
+            candidates.extend_from_slice(some);
+            cost += 1;
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut known = None;
+        let mut found = None;
+        for index in candidates {
             cost += 1;
             let service = &self.config.services()[index as usize];
-            let speaks = |protocol| service.protocols.contains(&protocol);
-            facets.protocols = facets.protocols.and(Protocols::those(speaks));
-            if !speaks(packet.protocol) {
+            if !service.protocols.contains(&packet.protocol) {
                 continue;
             }
             for ports in &service.ports {
@@ -291,24 +323,21 @@ impl Reference<'_> {
                     horizon.ask_source(source, first, end);
                 }
             }
-            if let Some(actions) = meaning::of_service(service, connection, self.hash6) {
-                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
-                let unknown = Vec::new();
-                let answer = Answer { actions, horizon, facets, hashed, in_step: None, cost, cut: false, unknown };
-                return (answer, Some(index));
+            found = meaning::of_service(service, connection, self.hash6).map(|actions| (index, service, actions));
+            if found.is_some() {
+                break;
             }
         }
-        let answer = Answer {
-            actions: vec![(Action::Pass, F::all())],
-            horizon,
-            facets,
-            hashed: None,
-            in_step: None,
-            cost,
-            cut: false,
-            unknown: Vec::new(),
+        horizon.destination = own.next(packet.protocol, destination, (packet.port.into(), horizon.port));
+        let (owner, hashed, actions) = match found {
+            Some((index, service, actions)) => {
+                let hashed = matches!(service.algorithm, Algorithm::SourceHash(_)).then_some(u64::from(index));
+                (Some(index), hashed, actions)
+            }
+            None => (None, None, vec![(Action::Pass, F::all())]),
         };
-        (answer, None)
+        let unknown = Vec::new();
+        (Answer { actions, horizon, facets, hashed, in_step: None, cost, cut: false, unknown }, owner)
     }
 }
 
@@ -324,15 +353,15 @@ fn connection(packet: &Packet) -> Connection {
 
 impl Survey for Reference<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        self.in_fractions(packet, machine).0
+        self.in_fractions(packet, machine, Horizon::FAR.port).0
     }
 
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
-        self.in_fractions(packet, machine).0
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> Answer<Amount> {
+        self.in_fractions(packet, machine, end).0
     }
 
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
-        let (answer, owner) = self.owned_estimate(packet, machine);
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen {
+        let (answer, owner) = self.owned_estimate(packet, machine, end);
         let mut seen = self.source_of(owner, packet, machine, &translated.action);
         seen.horizon.join(answer.horizon);
         seen.facets.join(answer.facets);
@@ -346,31 +375,5 @@ impl Survey for Reference<'_> {
     fn interfaces(&self) -> Vec<Interface> {
         let all = self.config.services().iter().filter_map(|service| service.on.as_ref());
         all.flat_map(|on| on.interfaces.iter().cloned()).collect()
-    }
-}
-
-/// Two ascending lists as one, without repetition.
-fn in_order<'l>(mut one: &'l [u32], mut other: &'l [u32]) -> impl Iterator<Item = u32> + 'l {
-    std::iter::from_fn(move || {
-        let next = match (one.first(), other.first()) {
-            (Some(a), Some(b)) => *a.min(b),
-            (Some(a), None) => *a,
-            (None, Some(b)) => *b,
-            (None, None) => return None,
-        };
-        one = one.strip_prefix(&[next]).unwrap_or(one);
-        other = other.strip_prefix(&[next]).unwrap_or(other);
-        Some(next)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_lists_are_one_in_order() {
-        assert_eq!(in_order(&[1, 4, 7], &[2, 4, 9, 11]).collect::<Vec<_>>(), [1, 2, 4, 7, 9, 11]);
-        assert_eq!(in_order(&[], &[3]).collect::<Vec<_>>(), [3]);
     }
 }

@@ -1,8 +1,11 @@
 //! The survey itself: a program is held against another one, which stands in for rules.
 
+use super::local::Local;
 use super::*;
+use crate::address::{address, number};
 use crate::ir::Config;
 use crate::ir::hash::Hash6;
+use crate::statement::balance::Protocol;
 
 fn config(text: &str) -> Config {
     crate::generated::config(&format!("host a = 192.168.1.10, fd00::10\nhost b = 192.168.1.11, fd00::11\n{text}\n"))
@@ -98,7 +101,17 @@ pub fn check_horizon(rules: &dyn Survey, dice: &Dice) -> Result<(), String> {
     let packet = crate::generated::packet(&connections[pick(0, connections.len())]);
     let family = Family::of(packet.destination);
     let local = Local::ALL[pick(1, 3)];
-    let answer = rules.answer(&packet, &local.machine(packet.destination));
+    let mut answer = rules.answer(&packet, &local.machine(packet.destination));
+    // What is asked about a part of the ports holds for these.
+    let port = u32::from(packet.port);
+    let end = [65_536, 65_536, port + 1, (port + 1 + dice[0] / 7 % 2000).min(65_536)][pick(2, 4)];
+    let below = rules.estimate_below(&packet, &local.machine(packet.destination), end);
+    if below.horizon.port > end {
+        return Err(format!("{packet}\n{below:#?}\nis about ports from {end} on"));
+    }
+    if end < 65_536 || pick(3, 2) == 0 {
+        (answer.horizon, answer.facets, answer.hashed) = (below.horizon, below.facets, below.hashed);
+    }
     // The first, the last or one between.
     let within = |nth: usize, first: u128, end: Option<u128>| {
         let end = end.unwrap_or(last(family));

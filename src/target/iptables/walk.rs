@@ -14,6 +14,7 @@ mod index;
 mod joint;
 mod kernel;
 mod part;
+mod reach;
 mod recent;
 mod report;
 mod run;
@@ -23,7 +24,7 @@ use std::rc::Rc;
 
 use crate::ir::{Family, Interface};
 use crate::meaning::Action;
-use crate::survey::{self, Amount, Asked, Seen, Survey, Translated};
+use crate::survey::{self, Amount, Asked, Horizon, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -32,6 +33,7 @@ use flow::{Flow, Flows};
 use hooks::Beyond;
 use index::Index;
 use part::{Part, Reckoning};
+use reach::Reach;
 use run::{End, Frame, MAX_TESTS, MAX_TESTS_OF_MANY, Run};
 
 /// A dump, ready to be walked in one family.
@@ -41,6 +43,8 @@ pub struct Evaluator<'d> {
     family: Family,
     /// For each table, for each chain.
     indices: Vec<Vec<Index>>,
+    /// For a proof: for each table, for each chain.
+    reaches: Vec<Vec<Option<Reach>>>,
     /// Where the built-in chains are: a handful.
     built_in: Vec<(TableName, &'d str, usize, ChainId)>,
     beyond: Beyond,
@@ -69,6 +73,7 @@ impl<'d> Evaluator<'d> {
             dump,
             family,
             indices,
+            reaches: Vec::new(),
             built_in,
             beyond: Beyond::of(dump),
             strict: false,
@@ -79,7 +84,8 @@ impl<'d> Evaluator<'d> {
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
-        Evaluator { strict: true, beyond: Beyond::of_fates(self.dump), ..self }
+        let reaches = self.dump.tables.iter().map(|table| reach::of_table(table, self.family)).collect();
+        Evaluator { strict: true, beyond: Beyond::of_fates(self.dump), reaches, ..self }
     }
 
     /// For a search of all packets: one that meets too many rules is left sooner.
@@ -91,10 +97,10 @@ impl<'d> Evaluator<'d> {
         &self,
         packet: &Packet,
         machine: &Machine,
-        reckoning: Reckoning,
-        share: fn(&Part) -> S,
+        end: u32,
+        (reckoning, share): (Reckoning, fn(&Part) -> S),
     ) -> survey::Answer<S> {
-        let asked = Asked::new(packet);
+        let asked = Asked::below(packet, end);
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.reckoning = reckoning;
@@ -157,15 +163,15 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> survey::Answer {
-        self.surveyed(packet, machine, Reckoning::Exact, Part::share)
+        self.surveyed(packet, machine, Horizon::FAR.port, (Reckoning::Exact, Part::share))
     }
 
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> survey::Answer<Amount> {
-        self.surveyed(packet, machine, Reckoning::Bounds, Part::amount)
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> survey::Answer<Amount> {
+        self.surveyed(packet, machine, end, (Reckoning::Bounds, Part::amount))
     }
 
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
-        let asked = Asked::new(packet);
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen {
+        let asked = Asked::below(packet, end);
         let mut run = Run::new(self, packet, machine);
         run.asked = Some(&asked);
         run.reckoning = Reckoning::Bounds;

@@ -6,6 +6,7 @@
 use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Family;
+use crate::target::plane::{Area, Plane, cover, path};
 
 use super::dump::{Element, Value};
 use super::value::{Atom, Blame, Notes, Part, Span, Weight, weigh};
@@ -44,8 +45,7 @@ enum Node<'d> {
     Leaf(u32),
     Spans(Spans<'d>),
     Names(Names<'d>),
-    /// Ranges that overlap too much: tried one by one.
-    Scan(Vec<u32>),
+    Nothing,
 }
 
 /// Numbers or addresses, cut where any range begins or ends.
@@ -53,9 +53,11 @@ enum Node<'d> {
 struct Spans<'d> {
     /// The first numbers of stretches, ascending. Nothing lies before the first.
     starts: Vec<u128>,
-    /// For each stretch the nodes of the ranges that hold it.
+    /// For each stretch the nodes of the ranges that hold it; those of several ranges may be one.
     held: Vec<Held>,
     nodes: Vec<Node<'d>>,
+    /// Of addresses that ports alone stand behind: both together.
+    plane: Option<Plane>,
 }
 
 #[derive(Debug)]
@@ -151,16 +153,7 @@ impl<'d> Index<'d> {
         let mut found = |place: u32| *best = Some(best.map_or(place, |best| best.min(place)));
         let part = match node {
             Node::Leaf(place) => return found(*place),
-            Node::Scan(places) => {
-                for &place in places {
-                    *cost += 1;
-                    // Values of these shapes can be told.
-                    if weigh(key, &self.elements[place as usize].key, notes) == Ok(Weight::All) {
-                        found(place);
-                    }
-                }
-                return;
-            }
+            Node::Nothing => return,
             Node::Spans(_) | Node::Names(_) => &key[self.order[depth]],
         };
         let Part::Known(atom, origin) = part else { return };
@@ -170,6 +163,10 @@ impl<'d> Index<'d> {
                 let next = spans.starts.partition_point(|start| *start <= number);
                 let before = next.checked_sub(1);
                 let first = before.map_or(0, |at| spans.starts[at]);
+                let port = self.order.get(depth + 1).map(|part| &key[*part]);
+                let known = spans.plane.as_ref().is_some_and(|plane| notes.area(plane, part, port));
+                // What is known of both together need not be noted of each.
+                let notes = if known { Notes(None) } else { notes };
                 notes.range(*origin, first, spans.starts.get(next).map_or(u128::MAX, |next| next - 1));
                 let held = match before.map(|at| &spans.held[at]) {
                     None | Some(Held::None) => &[],
@@ -191,7 +188,7 @@ impl<'d> Index<'d> {
                     }
                 }
             }
-            (Node::Names(_) | Node::Leaf(_) | Node::Scan(_), _) => {}
+            (Node::Names(_) | Node::Leaf(_) | Node::Nothing, _) => {}
         }
     }
 }
@@ -213,7 +210,7 @@ impl<'d> Builder<'d, '_> {
     /// The node for elements that agree in the parts before.
     fn node(&self, places: Vec<u32>, depth: usize) -> Node<'d> {
         let Some(&part) = self.order.get(depth) else {
-            return places.first().map_or(Node::Scan(Vec::new()), |place| Node::Leaf(*place));
+            return places.first().map_or(Node::Nothing, |place| Node::Leaf(*place));
         };
         let (mut ranges, mut names) = (Vec::new(), Vec::new());
         for place in places {
@@ -253,25 +250,63 @@ impl<'d> Builder<'d, '_> {
         let mut starts: Vec<u128> = ends.flatten().collect();
         starts.sort_unstable();
         starts.dedup();
-        let mut held: Vec<Held> = starts.iter().map(|_| Held::None).collect();
-        let mut left = MANY * groups.len() + MANY;
-        for (node, group) in (0u32..).zip(&groups) {
-            let from = starts.partition_point(|start| *start < group[0].0);
-            let to = from + starts[from..].partition_point(|start| *start <= group[0].1);
-            match left.checked_sub(to - from) {
-                Some(rest) => left = rest,
-                None => return Node::Scan(ranges.iter().map(|(.., place)| *place).collect()),
-            }
-            held[from..to].iter_mut().for_each(|held| held.push(node));
-        }
+        let place = |number: u128| starts.partition_point(|start| *start < number);
+        let end = |last: u128| starts.partition_point(|start| *start <= last);
+        let stretches = |group: &&[(u128, u128, u32)]| (place(group[0].0), end(group[0].1));
         let places = |group: &&[(u128, u128, u32)]| group.iter().map(|(.., place)| *place).collect();
-        let nodes = groups.iter().map(|group| self.node(places(group), depth + 1)).collect();
-        Node::Spans(Spans { starts, held, nodes })
+        let listed: usize = groups.iter().map(&stretches).map(|(from, to)| to - from).sum();
+        let mut held: Vec<Held> = starts.iter().map(|_| Held::None).collect();
+        let mut own: Vec<Vec<u32>> = Vec::with_capacity(groups.len());
+        if listed <= MANY * groups.len() {
+            for (node, group) in (0u32..).zip(&groups) {
+                let (from, to) = stretches(group);
+                held[from..to].iter_mut().for_each(|held| held.push(node));
+                own.push(places(group));
+            }
+        } else {
+            // Ranges that overlap stand in a tree of stretches, those that hold all of a branch at its root.
+            let width = starts.len().next_power_of_two();
+            let mut branches: Vec<Vec<u32>> = vec![Vec::new(); 2 * width];
+            for group in &groups {
+                let (from, to) = stretches(group);
+                for branch in cover(width, from, to) {
+                    branches[branch].extend(group.iter().map(|(.., place)| *place));
+                }
+            }
+            let mut nodes: Vec<Option<u32>> = vec![None; 2 * width];
+            for (branch, mut list) in branches.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+                list.sort_unstable();
+                nodes[branch] = Some(own.len() as u32);
+                own.push(list);
+            }
+            for (leaf, held) in held.iter_mut().enumerate() {
+                path(width, leaf).filter_map(|branch| nodes[branch]).for_each(|node| held.push(node));
+            }
+        }
+        let nodes = own.into_iter().map(|list| self.node(list, depth + 1)).collect();
+        Node::Spans(Spans { starts, held, nodes, plane: self.plane(&ranges, depth) })
+    }
+
+    /// Many addresses with the ports that stand behind them, where nothing else does.
+    fn plane(&self, ranges: &[(u128, u128, u32)], depth: usize) -> Option<Plane> {
+        let last = self.order.last().filter(|_| depth + 2 == self.order.len() && ranges.len() > SHORT)?;
+        let mut areas = Vec::with_capacity(ranges.len());
+        for &(from, to, place) in ranges {
+            let key = &self.elements[place as usize].key;
+            let (Some(Span::Addresses(..)), Some(Span::Numbers(low, high))) =
+                (key[self.order[depth]].span(), key[*last].span())
+            else {
+                return None;
+            };
+            let port = |number: u128| u16::try_from(number).unwrap_or(u16::MAX);
+            areas.push(Area { destinations: (from, to), ports: (port(low), port(high)) });
+        }
+        Some(Plane::new(areas))
     }
 }
 
-/// Stretches for each range, on average, that an index is worth.
-const MANY: usize = 64;
+/// Stretches for each range, on average, up to which each stretch lists its ranges.
+const MANY: usize = 4;
 
 impl Held {
     fn push(&mut self, node: u32) {

@@ -29,6 +29,7 @@ mod objects;
 mod piece;
 mod portion;
 mod proof;
+mod reach;
 mod read_chains;
 mod read_halves;
 mod read_json;

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 use crate::survey::{Asked, Protocols, Side};
+use crate::target::plane::Plane;
 
 use super::dump::{Operator, Value};
 use super::portion::Portion;
@@ -98,6 +99,19 @@ impl Notes<'_> {
                 }
             }
         }
+    }
+
+    /// Looks up the packet's own destination and port together: up to where nothing changes. False, and nothing noted,
+    /// where these are other values.
+    pub fn area(self, plane: &Plane, address: &Part<'_>, port: Option<&Part<'_>>) -> bool {
+        let (Some(asked), Part::Known(address, Origin::Destination), Some(Part::Known(port, Origin::Port))) =
+            (self.0, address, port)
+        else {
+            return false;
+        };
+        let (Some(at), Some(Ok(port))) = (address.number(), port.number().map(u16::try_from)) else { return false };
+        asked.area(plane.around(at, port, asked.horizon().port).1);
+        true
     }
 
     /// Something was made of a value that no range describes: it holds for this value alone.

@@ -6,7 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Interface;
 use crate::meaning::Action;
-use crate::survey::{Amount, Answer, Asked, Seen, Survey, Translated};
+use crate::survey::{Amount, Answer, Asked, Horizon, Seen, Survey, Translated};
 use crate::trace::{Machine, Packet, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
@@ -15,6 +15,7 @@ use super::dump::{ChainKind, Dump, HookPoint, Operand, Statement, Value};
 use super::evaluate::Meter;
 use super::index::Index;
 use super::portion::Portion;
+use super::reach::Reaches;
 use super::sets::sets;
 use super::value::Notes;
 use super::walker::{Bases, Ended, Walker};
@@ -32,6 +33,8 @@ pub struct Evaluator<'d> {
     pub(super) indices: HashMap<usize, Index<'d>>,
     /// Of long chains, by table and chain.
     pub(super) by_host: HashMap<(usize, usize), ByHost>,
+    /// For a proof.
+    pub(super) reaches: Option<Reaches>,
     /// In the order in which the kernel asks them.
     pub(super) bases: Vec<Base>,
     /// Whether a survey gets no answer where anything on the way is not known.
@@ -79,12 +82,12 @@ impl<'d> Evaluator<'d> {
             }
         }
         let (bases, patience) = (bases(dump), Patience::default());
-        Evaluator { dump, indices, by_host, bases, strict: false, budget: BUDGET, patience }
+        Evaluator { dump, indices, by_host, reaches: None, bases, strict: false, budget: BUDGET, patience }
     }
 
     /// For a proof: what cannot be told is no answer, and agrees with nothing.
     pub fn strict(self) -> Evaluator<'d> {
-        Evaluator { strict: true, ..self }
+        Evaluator { strict: true, reaches: Some(Reaches::of(self.dump)), ..self }
     }
 
     /// For a search of all packets: one that meets too many rules is left sooner.
@@ -93,8 +96,8 @@ impl<'d> Evaluator<'d> {
     }
 
     /// Of what becomes of the destination: that of the source is no part of the answer.
-    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, of: fn(&Portion) -> S) -> Answer<S> {
-        let asked = Asked::new(packet);
+    fn surveyed<S>(&self, packet: &Packet, machine: &Machine, end: u32, of: fn(&Portion) -> S) -> Answer<S> {
+        let asked = Asked::below(packet, end);
         let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
         walker.meter.visits = (!self.strict).then(Visits::default);
         walker.follow([(None, Portion::ONE)]);
@@ -192,15 +195,15 @@ impl Walk for Evaluator<'_> {
 
 impl Survey for Evaluator<'_> {
     fn answer(&self, packet: &Packet, machine: &Machine) -> Answer {
-        self.surveyed(packet, machine, Portion::share)
+        self.surveyed(packet, machine, Horizon::FAR.port, Portion::share)
     }
 
-    fn estimate(&self, packet: &Packet, machine: &Machine) -> Answer<Amount> {
-        self.surveyed(packet, machine, Portion::amount)
+    fn estimate_below(&self, packet: &Packet, machine: &Machine, end: u32) -> Answer<Amount> {
+        self.surveyed(packet, machine, end, Portion::amount)
     }
 
-    fn source(&self, packet: &Packet, machine: &Machine, translated: &Translated) -> Seen {
-        let asked = Asked::new(packet);
+    fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen {
+        let asked = Asked::below(packet, end);
         let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
         let source = walker.seen(translated);
         let cost = 1 + (self.budget - walker.meter.budget);

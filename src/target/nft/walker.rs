@@ -275,6 +275,11 @@ impl<'a> Walker<'a> {
 
     /// The rules of a chain. What comes back has left the chain at its end or by `return`.
     fn chain(&mut self, place: Place<'a>, chain: usize, flows: Vec<Flow<'a>>) -> Vec<Flow<'a>> {
+        if let (Some(reaches), Some(asked)) = (&self.rules.reaches, self.notes.0)
+            && reaches.misses(self.rules.dump, (place.table, chain), self.packet, asked)
+        {
+            return flows;
+        }
         let mut current = flows;
         let mut back = Vec::new();
         let rules = &place.scene.table.chains()[chain].rules;

@@ -5,6 +5,7 @@ mod dumps;
 mod habits;
 mod hooks;
 mod memory;
+mod nested;
 mod parity;
 mod proof;
 mod seen;

@@ -125,8 +125,10 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
 
     /// Whether nat has anything to say of what stays here.
     fn sources_inside(&self) -> bool {
-        let is_it = |chain: &Chain<'_>| chain.policy.is_some() && chain.name == "INPUT" && !chain.rules.is_empty();
-        self.rules.dump.tables.iter().any(|table| table.name == Nat && table.chains.iter().any(is_it))
+        self.rules.built_in.iter().any(|(table, name, place, id)| {
+            let chain = &self.rules.dump.tables[*place].chains[id.0 as usize];
+            (*table, *name) == (Nat, "INPUT") && !chain.rules.is_empty()
+        })
     }
 
     /// The source of all of them, where nothing else has happened.

@@ -232,12 +232,13 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 port: flow.port,
                 follows: flow.port_follows,
             };
-            let next = match (&self.steps, frame.live.is_empty() || self.stopped) {
+            let passes_by = frame.next == 0 && self.passes_by(place, frame);
+            let next = match (&self.steps, frame.live.is_empty() || self.stopped || passes_by) {
                 (_, true) => None,
                 (Some(_), false) => index.next(frame.next),
                 (None, false) => index.next_for(frame.next, frame.live.iter().map(key)),
             };
-            if let (0, Some(asked)) = (frame.next, self.asked) {
+            if let (0, false, Some(asked)) = (frame.next, passes_by, self.asked) {
                 frame.live.iter().for_each(|flow| index.ask(key(flow), asked));
             }
             if let Some(next) = next {

@@ -1,6 +1,7 @@
 //! Whole programs through the target.
 
 mod large;
+mod nested;
 mod options;
 mod proof;
 mod read;
