@@ -115,7 +115,6 @@ pub fn format(source: &Source, file: &File) -> String {
     if let Some(lifted) = lifted(source, &file.items, &comments) {
         let source = Source::new("", "", lifted);
         let (file, errors) = parse(&source, SourceId(0));
-        debug_assert!(errors.is_empty(), "comments that move change no statement");
         if errors.is_empty() {
             return format(&source, &file);
         }
@@ -202,6 +201,16 @@ mod tests {
             (
                 "# c\npool p = {\n # lbc: ignore[LB104] x\n a, b\n c # lbc: ignore[LB104] y\n}\n".to_owned(),
                 "# c\n# lbc: ignore[LB104] x\npool p = {\n    a\n    b\n    c # lbc: ignore[LB104] y\n}\n".to_owned(),
+            ),
+            (
+                "pool p = {\r\n # lbc: ignore[LB104] x\r\n\r\n # y\r\n # lbc: ignore[LB104] z\r\n a, b\r\n}\r\n"
+                    .to_owned(),
+                "# lbc: ignore[LB104] z\npool p = {\n    # lbc: ignore[LB104] x\n\n    # y\n    a\n    b\n}\n"
+                    .to_owned(),
+            ),
+            (
+                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a\n}\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n}\n".to_owned(),
             ),
             // Statements that have one in common stay on its line.
             (

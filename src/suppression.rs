@@ -109,9 +109,9 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Whether nothing but blanks stands before a comment on its line.
-fn is_alone(text: &str, comment: Span) -> bool {
-    let before = text[..comment.start as usize].trim_end_matches([' ', '\t']);
+/// Whether nothing but blanks stands before something on its line.
+fn is_alone(text: &str, place: Span) -> bool {
+    let before = text[..place.start as usize].trim_end_matches([' ', '\t']);
     before.is_empty() || before.ends_with('\n') || before == "\u{feff}"
 }
 
@@ -124,13 +124,15 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
     let mut moves: Vec<(u32, Span)> = Vec::new();
     for (comment, place) in comments.iter().zip(rows.places(source, comments)) {
         let is_line = place.row.is_none() && parse(text, *comment).is_some_and(|one| !one.is_for_file);
-        let Some(row) = rows.at(comment.start).filter(|_| is_line) else { continue };
+        if !is_line || rows.at(comment.start).is_none() {
+            continue;
+        }
+        let of_statement = items[items.partition_point(|item| item.span.start <= comment.start) - 1].span.start;
         let line = source.line_span(place.line);
-        let first = items[rows.items(row).start].span.start;
         let of_line =
             starts.partition_point(|start| *start < line.end) - starts.partition_point(|start| *start < line.start);
-        if place.line <= rows.lines[row].0 || of_line > 1 {
-            moves.push((first, *comment));
+        if place.line <= source.line(of_statement) || of_line > 1 {
+            moves.push((of_statement, *comment));
         }
     }
     if moves.is_empty() {
@@ -143,12 +145,18 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
         let own: Vec<Span> =
             moves[taken..].iter().take_while(|(start, _)| *start == to).map(|(_, span)| *span).collect();
         new.push_str(&text[done..to as usize]);
+        if !is_alone(text, Span::new(to, to)) {
+            // Behind another statement it would be that one's.
+            new.push('\n');
+        }
         own.iter().for_each(|comment| new.extend([&text[comment.range()], "\n"]));
         done = to as usize;
         for comment in &own {
+            let before = &text[..comment.start as usize];
             let start = match is_alone(text, *comment) {
-                true => text[..comment.start as usize].rfind('\n').unwrap_or(comment.start as usize),
-                false => comment.start as usize,
+                // With the line end before it.
+                true => before.trim_end_matches([' ', '\t', '\r', '\n']).len(),
+                false => before.len(),
             };
             new.push_str(&text[done..start.max(done)]);
             done = comment.end as usize;

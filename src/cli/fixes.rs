@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Severity};
 use crate::lint::select::Selector;
@@ -47,7 +48,7 @@ pub struct Run<'a> {
     /// Whether a name is unused that only unused names use.
     is_thorough: bool,
     /// What other files say, once that was asked.
-    mentioned: Option<HashSet<String>>,
+    mentioned: Option<Rc<HashSet<String>>>,
 }
 
 /// What one look at all programs finds.

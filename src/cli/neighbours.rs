@@ -16,12 +16,11 @@ use super::input::{Identity, Input, identity};
 use super::project::Unit;
 
 /// What other files have to do with those that were read.
-#[derive(Default)]
 pub struct Neighbours {
     /// The programs of files that include one of them.
     pub units: Vec<Unit>,
     /// What the other files speak of and do not declare.
-    pub mentioned: HashSet<String>,
+    pub mentioned: Rc<HashSet<String>>,
 }
 
 /// A file that is not part of the run.
@@ -50,18 +49,18 @@ pub fn neighbours(read: &BTreeMap<Identity, PathBuf>) -> Neighbours {
             wanted.extend(name(&outside[at].path));
         }
     }
-    let mut found = Neighbours::default();
+    let (mut units, mut mentioned) = (Vec::new(), HashSet::new());
     for (one, includes) in outside.into_iter().zip(includes) {
         match includes {
             true => {
                 let input = Input { paths: vec![relative(&one.path)], stdin_filename: String::new() };
                 let config = Rc::new(Config::default());
-                found.units.push(Unit { input, config, is_root: false, is_context: true });
+                units.push(Unit { input, config, is_root: false, is_context: true });
             }
-            false => found.mentioned.extend(one.words),
+            false => mentioned.extend(one.words),
         }
     }
-    found
+    Neighbours { units, mentioned: Rc::new(mentioned) }
 }
 
 fn outside(read: &BTreeMap<Identity, PathBuf>) -> Vec<Outside> {

@@ -4,6 +4,7 @@
 //! of one may change that of the other. So this is settled once all programs are read.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use crate::diagnostic::{Applicability, Code, Diagnostic};
 use crate::lint;
@@ -20,7 +21,7 @@ pub struct Verdict {
     programs: HashMap<Identity, usize>,
     findings: HashMap<(Identity, Code, Span), Heard>,
     /// Names that files speak of which are part of no program here.
-    mentioned: HashSet<String>,
+    mentioned: Rc<HashSet<String>>,
 }
 
 /// How many programs have a finding, and what the worst of its fixes does.
@@ -31,7 +32,7 @@ struct Heard {
 
 impl Verdict {
     /// Before any program was heard, with the names that files speak of which are part of none.
-    pub fn new(mentioned: HashSet<String>) -> Verdict {
+    pub fn new(mentioned: Rc<HashSet<String>>) -> Verdict {
         Verdict { mentioned, ..Verdict::default() }
     }
 

@@ -60,7 +60,7 @@ pub struct Workspace {
     /// Whether it has to be asked anew which programs there are.
     is_stale: bool,
     /// What files speak of that no program holds, once that was asked.
-    mentioned: Option<HashSet<String>>,
+    mentioned: Option<Rc<HashSet<String>>>,
     /// What the editor was told of each file.
     told: BTreeMap<Uri, Vec<lsp_types::Diagnostic>>,
     /// Problems with lbc.toml or the command line, not told yet.
