@@ -120,7 +120,7 @@ fn in_a_work_tree_of_git_patches_have_names_from_its_top() {
     ] {
         let test = Test::new().file("x.lb", UGLY.trim_end()).file("sub/y z.lb", UGLY);
         assert_eq!(git(&test, ".", &["init", "-q"]), None);
-        let file = if file.starts_with('/') { test.path(&file[1..]) } else { file.into() };
+        let file = file.strip_prefix('/').map_or_else(|| file.into(), |file| test.path(file));
         let mut command = test.command(["fmt".as_ref(), "--diff".as_ref(), file.as_os_str()]);
         let output = command.current_dir(test.path(directory)).output().expect("lbc starts");
         fs::write(test.path("patch"), &output.stdout).expect("a file");
