@@ -202,11 +202,11 @@ impl Diagnostic {
 }
 
 impl Diagnostic {
-    /// The same of sources whose numbers are higher by `first`.
-    pub fn renumber(mut self, first: u32) -> Diagnostic {
+    /// The same with other numbers of sources.
+    pub fn map_sources(mut self, number: impl Fn(SourceId) -> SourceId) -> Diagnostic {
         let labels = [&mut self.primary].into_iter().chain(&mut self.labels).map(|label| &mut label.loc);
         let edits = self.fix.iter_mut().flat_map(|fix| &mut fix.edits).map(|edit| &mut edit.loc);
-        labels.chain(edits).for_each(|loc| loc.source.0 += first);
+        labels.chain(edits).for_each(|loc| loc.source = number(loc.source));
         self
     }
 

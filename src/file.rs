@@ -7,6 +7,7 @@ use crate::keyword;
 use crate::print::Printer;
 use crate::source::{Source, SourceId, Span};
 use crate::statement::{self, Item};
+use crate::suppression::{held, lifted, may_suppress};
 use crate::syntax::{
     Errors, In, MAX_ERRORS, SyntaxError, comments, expected, go_on, next_statement, recover, statement_end,
 };
@@ -15,6 +16,8 @@ use crate::syntax::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct File {
     pub items: Vec<Item>,
+    /// Whether it is a file of statements at all, if only of comments; not so the declarations of the command line.
+    pub is_lb: bool,
     /// The names that statements declare which could not be read: who uses them need not be told that they are unknown.
     pub broken: Vec<Span>,
 }
@@ -23,7 +26,7 @@ pub struct File {
 pub fn parse(source: &Source, id: SourceId) -> (File, Vec<Diagnostic>) {
     let errors = Errors::default();
     let text = source.text();
-    let file = match text.find('\0') {
+    let mut file = match text.find('\0') {
         Some(offset) => {
             let span = Span::new(offset as u32, offset as u32 + 1);
             errors.record(
@@ -34,6 +37,7 @@ pub fn parse(source: &Source, id: SourceId) -> (File, Vec<Diagnostic>) {
         }
         None => file(In::new(text, &errors)),
     };
+    file.is_lb = true;
     let mut diagnostics: Vec<Diagnostic> = errors.take().into_iter().map(|error| diagnostic(error, id)).collect();
     diagnostics.sort_by_key(|diagnostic| diagnostic.primary.loc.span.start);
     (file, diagnostics)
@@ -105,9 +109,28 @@ fn diagnostic(error: SyntaxError, source: SourceId) -> Diagnostic {
 pub fn format(source: &Source, file: &File) -> String {
     let text = source.text();
     let comments = comments(text);
-    let mut p = Printer::new(text, &comments);
-    for item in &file.items {
-        statement::format(item, &mut p);
+    if !may_suppress(text) {
+        return written(text, &comments, &file.items, |_| false);
+    }
+    if let Some(lifted) = lifted(source, &file.items, &comments) {
+        let source = Source::new("", "", lifted);
+        let (file, errors) = parse(&source, SourceId(0));
+        if errors.is_empty() {
+            return format(&source, &file);
+        }
+    }
+    let held = held(source, &file.items, &comments);
+    written(text, &comments, &file.items, |index| held.binary_search(&index).is_ok())
+}
+
+/// The statements, with a line end behind each, or `;` behind those that have to stay on one line with the next.
+fn written(text: &str, comments: &[Span], items: &[Item], is_held: impl Fn(usize) -> bool) -> String {
+    let mut p = Printer::new(text, comments);
+    let mut is_first = true;
+    for (index, item) in items.iter().enumerate() {
+        let goes_on = is_held(index);
+        statement::format(item, &mut p, is_first, goes_on);
+        is_first = !goes_on;
     }
     p.rest();
     p.finish()
@@ -148,11 +171,55 @@ mod tests {
                 "pool p = {\n    # c\n\n    a # d\n    # e\n\n    # f\n    b # g\n\n    # h\n} # i\n# j\n",
             ),
             ("pool p = { a, b } # c\n", "pool p = a, b # c\n"),
+            // Between the equals sign and the list: above, with no blank line that nobody wrote.
+            ("net n =\n # y\n 10.0.0.0/8, # z\n 11.0.0.0/8\n", "# y\nnet n =\n    10.0.0.0/8, # z\n    11.0.0.0/8\n"),
+            ("host a = # x\n # y\n\n ::1,\n 10.0.0.1\n", "# x\n# y\nhost a =\n    ::1,\n    10.0.0.1\n"),
             // Of statements on one line.
             ("host a = ::1; # c\nhost b = ::1;; # d\n; # e\n", "host a = ::1 # c\nhost b = ::1 # d\n# e\n"),
         ] {
             assert_eq!(formatted(text), canonical, "{text}");
             assert_eq!(formatted(canonical), canonical);
+        }
+    }
+
+    #[test]
+    fn suppressions_go_on_speaking_of_what_they_spoke_of() {
+        let long = (0..12).map(|number| format!("name-number-{number}")).collect::<Vec<_>>();
+        let (line, lines) = (long.join(", "), long.join("\n    "));
+        for (text, canonical) in [
+            // Behind the statement, and not behind its last backend.
+            (
+                format!("pool p = {line} # lbc: ignore[LB202] x\n"),
+                format!("pool p = {{\n    {lines}\n}} # lbc: ignore[LB202] x\n"),
+            ),
+            (format!("pool p = {line} # all\n"), format!("pool p = {{\n    {lines}\n}} # all\n")),
+            // Above the statement where its line is taken apart.
+            (
+                "pool p = { # lbc: ignore[LB202] x\n a, b\n}\n".to_owned(),
+                "# lbc: ignore[LB202] x\npool p = {\n    a\n    b\n}\n".to_owned(),
+            ),
+            (
+                "# c\npool p = {\n # lbc: ignore[LB104] x\n a, b\n c # lbc: ignore[LB104] y\n}\n".to_owned(),
+                "# c\n# lbc: ignore[LB104] x\npool p = {\n    a\n    b\n    c # lbc: ignore[LB104] y\n}\n".to_owned(),
+            ),
+            (
+                "pool p = {\r\n # lbc: ignore[LB104] x\r\n\r\n # y\r\n # lbc: ignore[LB104] z\r\n a, b\r\n}\r\n"
+                    .to_owned(),
+                "# lbc: ignore[LB104] z\npool p = {\n    # lbc: ignore[LB104] x\n\n    # y\n    a\n    b\n}\n"
+                    .to_owned(),
+            ),
+            (
+                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a\n}\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n}\n".to_owned(),
+            ),
+            // Statements that have one in common stay on its line.
+            (
+                "host a=::1;host b=::1 # lbc: ignore[LB202] x\nhost c=::1;host d=::1 # c\n".to_owned(),
+                "host a = ::1; host b = ::1 # lbc: ignore[LB202] x\nhost c = ::1\nhost d = ::1 # c\n".to_owned(),
+            ),
+        ] {
+            assert_eq!(formatted(&text), canonical, "{text}");
+            assert_eq!(formatted(&canonical), canonical);
         }
     }
 

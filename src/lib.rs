@@ -35,6 +35,7 @@ pub mod resolve;
 pub mod server;
 pub mod source;
 pub mod statement;
+pub mod suppression;
 pub mod survey;
 pub mod syntax;
 pub mod target;

@@ -1,6 +1,7 @@
 //! The writer of the one canonical form: text, indentation, and the comments of the source.
 
 use crate::source::Span;
+use crate::suppression;
 
 /// The longest list on one line, in characters; longer ones get one element a line.
 pub const MAX_WIDTH: usize = 100;
@@ -54,6 +55,25 @@ impl<'a> Printer<'a> {
         self.text[span.range()].contains('\n')
     }
 
+    /// Whether a comment that suppresses findings stands on the line behind `end`.
+    pub fn is_suppressed_behind(&self, end: u32) -> bool {
+        let behind = self.behind(end);
+        behind.is_some_and(|comment| suppression::parse(self.text, comment).is_some_and(|one| !one.is_for_file))
+    }
+
+    /// The comment behind something that ends at `end`, with nothing of its own between.
+    fn behind(&self, end: u32) -> Option<Span> {
+        let after = &self.comments[self.next..];
+        let comment = *after.get(after.partition_point(|comment| comment.start < end))?;
+        let between = &self.text[end as usize..comment.start as usize];
+        between.chars().all(|c| matches!(c, ' ' | '\t' | ',' | ';')).then_some(comment)
+    }
+
+    /// Nothing before `at` is to be looked at for blank lines.
+    pub fn skip_to(&mut self, at: u32) {
+        self.done = self.done.max(at);
+    }
+
     /// Starts the line of something at `at`: a kept blank line, the comments before it, the indentation.
     pub fn begin(&mut self, at: u32, indent: &str) {
         self.comments_before(at, indent);
@@ -98,14 +118,12 @@ impl<'a> Printer<'a> {
     /// Ends the line of something that ends at `end`: the comment behind it in the source, then a newline.
     pub fn end(&mut self, end: u32) {
         self.done = self.done.max(end);
-        if let Some(&comment) = self.comments.get(self.next) {
-            let between = self.text.get(end as usize..comment.start as usize).unwrap_or("\n");
-            if between.chars().all(|c| matches!(c, ' ' | '\t' | ',' | ';')) {
-                self.next += 1;
-                self.out.push(' ');
-                self.source(comment);
-                self.done = comment.end;
-            }
+        let next = self.comments.get(self.next).filter(|comment| comment.start >= end);
+        if let Some(comment) = next.and_then(|_| self.behind(end)) {
+            self.next += 1;
+            self.out.push(' ');
+            self.source(comment);
+            self.done = comment.end;
         }
         self.out.push('\n');
     }

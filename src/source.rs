@@ -137,10 +137,11 @@ impl Source {
         self.marks()[offset / STEP].over(start, &self.text.as_bytes()[start..offset])
     }
 
-    /// Line and column of a byte offset, both counted from 1; columns count characters.
+    /// Line and column of a byte offset, both counted from 1; columns count characters, a byte order mark is none.
     pub fn position(&self, offset: u32) -> (usize, usize) {
         let mark = self.mark(offset as usize);
-        let column = mark.chars - self.mark(mark.line_start as usize).chars;
+        let start = if mark.lines == 0 { self.bom().min(offset) } else { mark.line_start };
+        let column = mark.chars - self.mark(start as usize).chars;
         (mark.lines as usize + 1, column as usize + 1)
     }
 
@@ -158,10 +159,15 @@ impl Source {
         lines as usize + 1
     }
 
-    /// The bytes of a line (counted from 1), its newline left out.
+    /// The length of the byte order mark at the start.
+    fn bom(&self) -> u32 {
+        if self.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() as u32 } else { 0 }
+    }
+
+    /// The bytes of a line (counted from 1), its newline and a byte order mark left out.
     pub fn line_span(&self, line: usize) -> Span {
         let start = match line {
-            1 => 0,
+            1 => self.bom(),
             _ => self.newline(line - 1) + 1,
         };
         Span::new(start.min(self.text.len() as u32), self.newline(line))

@@ -210,6 +210,7 @@ impl Compile {
             selection: project.selection(&Selection::mistakes()),
             management_ports: project.management_ports.clone().unwrap_or(default.management_ports),
             recent: target == Target::Iptables && self.sticky_store != Some(Store::Ipset),
+            is_thorough: false,
         }
     }
 

@@ -87,13 +87,12 @@ impl Config {
                     return Err(format!("`{key}` is a table, such as `\"old.lb\" = [\"LB2\"]`"));
                 };
                 for (pattern, codes) in files {
-                    let glob = Glob::new(pattern).map_err(|error| format!("`{key}`: {error}"))?;
+                    // `./a.lb` is the file of that name beside lbc.toml.
+                    let is_name = !pattern.contains('/');
+                    let glob = Glob::new(pattern.strip_prefix("./").unwrap_or(pattern))
+                        .map_err(|error| format!("`{key}`: {error}"))?;
                     let ignore = ignored(pattern, codes)?;
-                    self.per_file.push(PerFile {
-                        pattern: glob.compile_matcher(),
-                        is_name: !pattern.contains('/'),
-                        ignore,
-                    });
+                    self.per_file.push(PerFile { pattern: glob.compile_matcher(), is_name, ignore });
                 }
             }
             "target" => {
@@ -129,7 +128,10 @@ impl Config {
             return false;
         }
         let path = Path::new(path);
-        let absolute = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // Standard input may go by the name of a file that is not there.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let named = || Some(parent.canonicalize().ok()?.join(path.file_name()?));
+        let absolute = path.canonicalize().ok().or_else(named).unwrap_or_else(|| path.to_owned());
         let below = self.directory.as_ref().and_then(|directory| absolute.strip_prefix(directory).ok()).unwrap_or(path);
         self.per_file.iter().any(|rule| {
             let subject = if rule.is_name { path.file_name().map_or(path, Path::new) } else { below };

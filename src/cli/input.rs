@@ -93,9 +93,10 @@ impl Opened {
 }
 
 impl Input {
-    /// The directory whose lbc.toml holds: that of the first file.
+    /// The directory whose lbc.toml holds: that of the first file, for standard input that of its name.
     pub fn directory(&self) -> PathBuf {
-        let first = self.paths.first().filter(|path| path.as_os_str() != "-");
+        let name = PathBuf::from(&self.stdin_filename);
+        let first = self.paths.first().map(|path| if path.as_os_str() == "-" { &name } else { path });
         let directory =
             first.map(|path| if path.is_dir() { path.clone() } else { path.parent().unwrap_or(path).to_owned() });
         directory.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| PathBuf::from("."))
@@ -167,7 +168,10 @@ pub fn directory(path: &Path) -> Result<Vec<PathBuf>, Failure> {
         let entry = entry.map_err(|error| Failure::new(format!("cannot read the directory: {error}")))?;
         let is_file = entry.file_type().is_some_and(|kind| !kind.is_dir()) && entry.path().is_file();
         if is_file && entry.path().extension().is_some_and(|extension| extension == "lb") {
-            files.push(entry.into_path());
+            let file = entry.into_path();
+            // What is below `.` needs no `./`.
+            let is_here = path == Path::new(".");
+            files.push(if is_here { file.strip_prefix(".").map_or(file.clone(), Path::to_owned) } else { file });
         }
     }
     if files.is_empty() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use similar::TextDiff;
@@ -11,7 +11,8 @@ use similar::TextDiff;
 use super::Failure;
 use super::render::harmless;
 
-/// Writes a file in one step: whoever reads it sees the old text or the new one. Permissions are kept.
+/// Writes a file in one step: whoever reads it sees the old text or the new one. Permissions are kept, and the owner where the process
+/// may give files away.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
     replace_with(path, |to| to.write_all(text))
 }
@@ -35,11 +36,21 @@ pub fn replace_with(path: &Path, writer: impl FnOnce(&mut fs::File) -> io::Resul
     let mut file = builder.tempfile_in(&directory).map_err(cannot)?;
     writer(file.as_file_mut()).map_err(cannot)?;
     if let Ok(metadata) = existing {
+        keep_owner(file.as_file(), &metadata);
         file.as_file().set_permissions(metadata.permissions()).map_err(cannot)?;
     }
     file.as_file().sync_all().map_err(cannot)?;
     file.persist(&target).map_err(|error| cannot(error.error))?;
     Ok(())
+}
+
+/// Gives a new file to the owner and group of the one whose place it takes, as far as the process may.
+fn keep_owner(file: &fs::File, old: &fs::Metadata) {
+    let Ok(new) = file.metadata() else { return };
+    if (new.uid(), new.gid()) != (old.uid(), old.gid()) && fchown(file, Some(old.uid()), Some(old.gid())).is_err() {
+        // Whoever may not give files away may still belong to the group.
+        let _ = fchown(file, None, Some(old.gid()));
+    }
 }
 
 /// Writes to standard output. A reader that has stopped reading is no failure.
@@ -81,10 +92,25 @@ pub fn print_diff(name: &str, old: &str, new: &str) -> Result<String, Failure> {
 
 /// A unified diff that `git apply` and `patch -p1` take.
 fn diff(name: &str, old: &str, new: &str) -> String {
+    let in_git = below_git(Path::new(name));
     // An absolute path is taken apart at the root: `patch -p1 -d /` finds it.
-    let name = name.trim_start_matches("./").trim_start_matches('/');
+    let name = in_git.as_deref().unwrap_or_else(|| name.trim_start_matches("./").trim_start_matches('/'));
     let (old_name, new_name) = (quoted(&format!("a/{name}")), quoted(&format!("b/{name}")));
-    TextDiff::from_lines(old, new).unified_diff().header(&old_name, &new_name).to_string()
+    let text = TextDiff::from_lines(old, new).unified_diff().header(&old_name, &new_name).to_string();
+    // This line tells git that the names start where its work tree does, wherever it is run.
+    let first = in_git.iter().filter(|_| !text.is_empty()).map(|_| format!("diff --git {old_name} {new_name}\n"));
+    first.chain([text.clone()]).collect()
+}
+
+/// The name of a file below the work tree of git that it is in.
+fn below_git(path: &Path) -> Option<String> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = parent.canonicalize().ok()?.join(path.file_name()?);
+    let top = file.ancestors().skip(1).find(|ancestor| ancestor.join(".git").exists())?;
+    if !file.exists() {
+        return None;
+    }
+    Some(file.strip_prefix(top).ok()?.to_str()?.to_owned())
 }
 
 /// A path as git writes it in a patch: in double quotes with escapes where it holds what needs them.

@@ -1,7 +1,8 @@
 //! The programs that a `check` is about: the PATHs as one program or, below an lbc.toml, its roots.
 //!
 //! With an lbc.toml a program is always read whole, whichever of its files are named: names, listeners and includes of a file mean
-//! nothing by themselves. So a pre-commit hook that names the changed files finds what a run over everything finds.
+//! nothing by themselves. So a pre-commit hook that names the changed files finds what a run over everything finds. The other programs
+//! that share a file with it are read, too, for what they make of that file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,16 +13,22 @@ use super::config::{Config, Configs, relative};
 use super::input::{Declarations, Identity, Input, Loaded, Overlay, directory};
 
 /// One program of a run.
+#[derive(Clone)]
 pub struct Unit {
     pub input: Input,
     pub config: Rc<Config>,
+    /// Whether an lbc.toml says that this is a program; then all of those are known.
+    pub is_root: bool,
+    /// Whether it is read only for what it makes of the files that it shares with the others: nothing of it is told.
+    pub is_context: bool,
 }
 
 /// The programs that the PATHs belong to, in order, with some files as they are to become.
 pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> Result<Vec<Unit>, Failure> {
     if input.paths.iter().any(|path| path.as_os_str() == "-") {
-        let config = Rc::new(Config::of(Path::new("."))?);
-        return Ok(vec![Unit { input: input.clone(), config }]);
+        let name = Input { paths: vec![PathBuf::from("-")], ..input.clone() };
+        let config = Rc::new(Config::of(&name.directory())?);
+        return Ok(vec![Unit { input: input.clone(), config, is_root: false, is_context: false }]);
     }
     let mut configs = Configs::default();
     let mut groups: BTreeMap<Option<PathBuf>, Vec<(PathBuf, Identity)>> = BTreeMap::new();
@@ -43,7 +50,7 @@ pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> R
             None => {
                 let paths = given.into_iter().map(|(path, _)| path).collect();
                 let input = Input { paths, stdin_filename: input.stdin_filename.clone() };
-                units.push(Unit { input, config: Rc::new(Config::default()) });
+                units.push(Unit { input, config: Rc::default(), is_root: false, is_context: false });
             }
             Some(file) => units.extend(of_config(&file, given, declarations, overlay, &mut configs)?),
         }
@@ -51,7 +58,8 @@ pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> R
     Ok(units)
 }
 
-/// The roots of one lbc.toml that hold any of the given files, and a program of those that no root holds.
+/// The roots of one lbc.toml that hold any of the given files, those that share files with these as context, and a program of the
+/// given files that no root holds.
 fn of_config(
     file: &Path,
     given: Vec<(PathBuf, Identity)>,
@@ -64,7 +72,7 @@ fn of_config(
     let whole = vec![PathBuf::from(".")];
     let mut missing: BTreeSet<Identity> = given.iter().map(|(_, identity)| *identity).collect();
     let wanted = missing.clone();
-    let mut units = Vec::new();
+    let mut roots = Vec::new();
     for root in config.roots.as_ref().unwrap_or(&whole) {
         let mut paths = root_files(&base, root)?;
         // What is below another lbc.toml is that one's.
@@ -75,18 +83,22 @@ fn of_config(
         let input = Input { paths, stdin_filename: String::new() };
         let Loaded { origins, .. } = input.load(declarations, overlay)?;
         let read: BTreeSet<Identity> = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
-        if read.is_disjoint(&wanted) {
-            continue;
-        }
         missing.retain(|identity| !read.contains(identity));
-        units.push(Unit { input, config: config.clone() });
+        let is_context = read.is_disjoint(&wanted);
+        roots.push((Unit { input, config: config.clone(), is_root: true, is_context }, read));
     }
     let rest: Vec<PathBuf> =
         given.into_iter().filter(|(_, identity)| missing.contains(identity)).map(|(path, _)| plain(&path)).collect();
     if !rest.is_empty() {
-        units.push(Unit { input: Input { paths: rest, stdin_filename: String::new() }, config });
+        let input = Input { paths: rest, stdin_filename: String::new() };
+        let Loaded { origins, .. } = input.load(declarations, overlay)?;
+        let read = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
+        roots.push((Unit { input, config, is_root: false, is_context: false }, read));
     }
-    Ok(units)
+    let own = roots.iter().filter(|(unit, _)| !unit.is_context);
+    let told: BTreeSet<Identity> = own.flat_map(|(_, read)| read.iter().copied()).collect();
+    roots.retain(|(_, read)| !read.is_disjoint(&told));
+    Ok(roots.into_iter().map(|(unit, _)| unit).collect())
 }
 
 /// The files of a root, as seen from the working directory.

@@ -1,5 +1,7 @@
 //! The one renderer of diagnostics, and the only user of miette.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
@@ -11,6 +13,7 @@ use serde::Serialize;
 
 use crate::diagnostic::{Applicability, Diagnostic, Label, Severity};
 use crate::source::{Loc, Source, Sources, Span};
+use crate::syntax::MAX_ERRORS;
 
 use super::output::write;
 use super::{Color, Failure, Global, OutputFormat, formats};
@@ -27,6 +30,8 @@ pub enum Stream {
 /// Prints all diagnostics in the form that was asked for. JSON is a whole object with none, too.
 pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagnostic]) -> Result<(), Failure> {
     let mut text = String::new();
+    let (shown, left_out) = shown(global, sources, list);
+    let list = &*shown;
     match global.output_format {
         OutputFormat::Full => full(global, stream, sources, list, &mut text),
         OutputFormat::Concise => {
@@ -63,7 +68,28 @@ pub fn report(global: &Global, stream: Stream, sources: &Sources, list: &[Diagno
     match stream {
         Stream::Out => write(io::stdout().lock(), text.as_bytes()),
         Stream::Err => write(io::stderr().lock(), text.as_bytes()),
+    }?;
+    left_out.iter().try_for_each(|message| warn(global, message))
+}
+
+/// What people are shown, [`MAX_ERRORS`] warnings of a file at most, and what they are told of the others. Programs get all.
+fn shown<'a>(global: &Global, sources: &Sources, list: &'a [Diagnostic]) -> (Cow<'a, [Diagnostic]>, Vec<String>) {
+    let is_for_people = matches!(global.output_format, OutputFormat::Full | OutputFormat::Concise);
+    if list.len() <= MAX_ERRORS || !is_for_people {
+        return (Cow::Borrowed(list), Vec::new());
     }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let shown = list.iter().filter(|one| {
+        let count = counts.entry(&sources.get(one.primary.loc.source).path).or_default();
+        *count += usize::from(one.severity == Severity::Warning);
+        one.severity == Severity::Error || *count <= MAX_ERRORS
+    });
+    let shown = shown.cloned().collect();
+    let long = counts.into_iter().filter(|(_, count)| *count > MAX_ERRORS);
+    let left_out = long.map(|(path, count)| {
+        format!("{} has {count} findings; {} of them are not shown", printable(path), count - MAX_ERRORS)
+    });
+    (Cow::Owned(shown), left_out.collect())
 }
 
 /// `1 error`, `2 errors`
@@ -76,14 +102,20 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
-/// Prints how many findings were fixed, and how many can be.
-pub fn summary(global: &Global, stream: Stream, fixed: usize, fixable: usize) -> Result<(), Failure> {
+/// Prints how many findings were fixed, and how many can be: those whose fix keeps the meaning, and the others.
+pub fn summary(global: &Global, stream: Stream, fixed: usize, fixable: (usize, usize)) -> Result<(), Failure> {
     let mut lines = String::new();
     if fixed > 0 {
         lines.push_str(&format!("{} applied\n", counted(fixed, "fix")));
     }
-    if fixable > 0 {
-        lines.push_str(&format!("{fixable} can be fixed with `--fix`\n"));
+    let (safe, others) = fixable;
+    if safe > 0 {
+        lines.push_str(&format!("{safe} can be fixed with `--fix`\n"));
+    }
+    if others > 0 {
+        let more = if safe > 0 { " more" } else { "" };
+        lines
+            .push_str(&format!("{others}{more} can be fixed with `--fix --unsafe-fixes`, which changes the meaning\n"));
     }
     match (global.output_format, stream) {
         (OutputFormat::Full, Stream::Out) => write(io::stdout().lock(), lines.as_bytes()),
@@ -359,6 +391,8 @@ fn piece(source: &Source, span: Span) -> Piece {
         true => before.start,
         false => crop(first_line, span.start, true),
     };
+    // What stands at a byte order mark is shown from there.
+    let start = start.min(span.start);
     let stop = match short(after) && short(last_line) && last < source.line_count() {
         true => after.end,
         false => crop(last_line, end, false),

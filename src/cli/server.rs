@@ -315,10 +315,12 @@ impl Session {
             }
             CodeActionRequest::METHOD => {
                 let params: lsp_types::CodeActionParams = required(value)?;
-                let found = self.workspace.find(&params.text_document.uri);
+                let uri = params.text_document.uri;
+                let found = self.workspace.find(&uri);
                 value_of(found.map(|(analysis, source)| {
                     let span = analysis.lines(source).span(analysis.text(source), params.range);
-                    actions::actions(analysis, source, span, params.context.only.as_deref())
+                    let only = params.context.only.as_deref();
+                    actions::actions(analysis, source, span, only, || self.workspace.fixed(&uri))
                 }))
             }
             DocumentSymbolRequest::METHOD => {

@@ -3,25 +3,29 @@
 //! Below an lbc.toml these are its programs, read whole. Elsewhere each document is a program with what it includes, unless
 //! another open document includes it. What an editor has open stands in the place of the files.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use lsp_types::{TextDocumentContentChangeEvent, Uri};
 
-use crate::diagnostic::{Code, Severity};
+use crate::diagnostic::{Applicability, Diagnostic, Severity};
 use crate::resolve;
 use crate::server::analysis::Analysis;
 use crate::server::diagnostics::diagnostic;
 use crate::server::text::{Lines, change};
 use crate::server::uri;
 use crate::source::SourceId;
+use crate::syntax::MAX_ERRORS;
 
 use super::Failure;
 use super::check::{findings, settings};
 use super::config::{Config, Configs};
+use super::fixes::{Run, Wishes};
 use super::input::{Declarations, Identity, Input, Loaded, Overlay, identity};
+use super::neighbours::{Neighbours, neighbours};
 use super::project::{Unit, units};
+use super::verdict::{Verdict, asks_others, is_library};
 
 /// A text that the editor has open.
 struct Document {
@@ -41,7 +45,10 @@ struct Unfolded {
     /// The document that is a program by itself because it is no file.
     alone: Option<Uri>,
     analysis: Analysis,
-    identities: BTreeSet<Identity>,
+    /// What it says by itself; what holds beside the other programs is in the analysis.
+    found: Vec<Diagnostic>,
+    /// The files that its sources are.
+    files: Vec<Option<Identity>>,
     is_stale: bool,
 }
 
@@ -52,6 +59,8 @@ pub struct Workspace {
     programs: Vec<Unfolded>,
     /// Whether it has to be asked anew which programs there are.
     is_stale: bool,
+    /// What files speak of that no program holds, once that was asked.
+    mentioned: Option<Rc<HashSet<String>>>,
     /// What the editor was told of each file.
     told: BTreeMap<Uri, Vec<lsp_types::Diagnostic>>,
     /// Problems with lbc.toml or the command line, not told yet.
@@ -74,6 +83,7 @@ impl Workspace {
             documents: BTreeMap::new(),
             programs: Vec::new(),
             is_stale: false,
+            mentioned: None,
             told: BTreeMap::new(),
             problems: Vec::new(),
             last_problems: Vec::new(),
@@ -94,7 +104,7 @@ impl Workspace {
         (document.version, document.is_told) = (version, false);
         for program in &mut self.programs {
             program.is_stale |= program.alone.as_ref() == Some(uri)
-                || document.identity.is_some_and(|identity| program.identities.contains(&identity));
+                || document.identity.is_some_and(|identity| program.files.contains(&Some(identity)));
         }
     }
 
@@ -122,7 +132,8 @@ impl Workspace {
 
     /// Brings everything up to date.
     pub fn refresh(&mut self) {
-        if std::mem::take(&mut self.is_stale) {
+        let mut is_new = std::mem::take(&mut self.is_stale);
+        if is_new {
             self.plan();
         }
         let overlay = self.overlay(None);
@@ -130,29 +141,69 @@ impl Workspace {
             if !self.programs[index].is_stale {
                 continue;
             }
+            is_new = true;
             let overlay = match self.programs[index].alone.clone() {
                 Some(uri) => &self.overlay(Some(&uri)),
                 None => &overlay,
             };
             // What cannot be read any more is asked for anew with the next event.
-            match self.unfold(&self.programs[index].unit, overlay) {
-                Ok((analysis, identities)) => {
-                    let program = &mut self.programs[index];
-                    (program.analysis, program.identities, program.is_stale) = (analysis, identities, false);
-                }
+            let Unfolded { unit, alone, .. } = &self.programs[index];
+            match self.unfold(unit.clone(), alone.clone(), overlay) {
+                Ok(program) => self.programs[index] = program,
                 Err(failure) => {
                     self.problems.extend(failure.messages);
                     self.is_stale = true;
                 }
             }
         }
+        if is_new {
+            self.ask_neighbours(&overlay);
+            self.settle();
+        }
         self.problems.sort();
         self.problems.dedup();
+    }
+
+    /// Finds the programs around the documents that no lbc.toml is about, where something depends on them.
+    fn ask_neighbours(&mut self, overlay: &Overlay) {
+        let lone = self.programs.iter().filter(|program| !program.unit.is_root);
+        if self.mentioned.is_some() || !lone.clone().any(|program| program.found.iter().any(asks_others)) {
+            return;
+        }
+        let paths = lone.flat_map(|program| {
+            let sources = program.analysis.program.sources.ids().zip(&program.files);
+            sources.filter_map(|(source, file)| Some(((*file)?, uri::path(program.analysis.uri(source)?)?)))
+        });
+        let Neighbours { units, mentioned } = neighbours(&paths.collect());
+        self.mentioned = Some(mentioned);
+        // One that cannot be read has nothing to say.
+        let found: Vec<Unfolded> = units.into_iter().filter_map(|unit| self.unfold(unit, None, overlay).ok()).collect();
+        self.programs.extend(found);
+    }
+
+    /// Settles what holds beside all programs.
+    fn settle(&mut self) {
+        let mut verdict = Verdict::new(self.mentioned.clone().unwrap_or_default());
+        for program in &self.programs {
+            if program.unit.is_root || !is_library(&program.analysis.program) {
+                verdict.hear(&program.files, &program.found);
+            }
+        }
+        for Unfolded { analysis, found, files, .. } in &mut self.programs {
+            let settled = found.iter().filter_map(|one| {
+                let loc = one.primary.loc;
+                let file = files.get(loc.source.0 as usize).copied().flatten();
+                verdict.settle(file, analysis.program.sources.text(loc), one.clone())
+            });
+            let settled = settled.collect();
+            analysis.diagnostics = settled;
+        }
     }
 
     /// Finds the programs of all documents.
     fn plan(&mut self) {
         self.problems.clear();
+        self.mentioned = None;
         let mut configs = Configs::default();
         let mut projects: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         let mut single: Vec<(Unit, Option<Uri>)> = Vec::new();
@@ -188,19 +239,18 @@ impl Workspace {
                 Some(uri) => &self.overlay(Some(uri)),
                 None => &overlay,
             };
-            match self.unfold(&unit, overlay) {
-                Ok((analysis, identities)) => {
-                    programs.push(Unfolded { unit, alone, analysis, identities, is_stale: false });
-                }
+            match self.unfold(unit, alone, overlay) {
+                Ok(program) => programs.push(program),
                 Err(failure) => self.problems.extend(failure.messages),
             }
         }
         drop_included(&mut programs);
+        programs.sort_by_key(|program| program.unit.is_context);
         self.programs = programs;
     }
 
     /// Reads a program and finds everything that is to be said about it.
-    fn unfold(&self, unit: &Unit, overlay: &Overlay) -> Result<(Analysis, BTreeSet<Identity>), Failure> {
+    fn unfold(&self, unit: Unit, alone: Option<Uri>, overlay: &Overlay) -> Result<Unfolded, Failure> {
         let Loaded { program, syntax, origins } = unit.input.load(&self.declarations, overlay)?;
         let own = |wanted: Identity| {
             let open = self.documents.values().find(|document| document.identity == Some(wanted));
@@ -229,8 +279,12 @@ impl Workspace {
             Ok(config) => (Some(config), resolve::check(&program, syntax).err().unwrap_or_default()),
             Err(_) => (None, resolve::check(&program, syntax).err().unwrap_or_default()),
         };
-        let identities = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
-        Ok((Analysis::new(program, config, diagnostics, uris), identities))
+        // Texts without a file are not one and the same.
+        let file = |origin: Option<(Identity, _)>| origin.map(|(file, _)| file).filter(|file| *file != Identity::Stdin);
+        let files = origins.into_iter().map(file).collect();
+        let found = diagnostics.clone();
+        let analysis = Analysis::new(program, config, diagnostics, uris);
+        Ok(Unfolded { unit, alone, analysis, found, files, is_stale: false })
     }
 
     /// The program that a document is part of, the first where there are several, and its number there.
@@ -250,12 +304,37 @@ impl Workspace {
         }
         let input = Input { paths: below, stdin_filename: String::new() };
         let units = units(&input, &self.declarations, &overlay).unwrap_or_default();
-        units.iter().filter_map(|unit| Some(self.unfold(unit, &overlay).ok()?.0)).collect()
+        let own = units.into_iter().filter(|unit| !unit.is_context);
+        own.filter_map(|unit| Some(self.unfold(unit, None, &overlay).ok()?.analysis)).collect()
     }
 
     /// The programs of open documents that have a file.
     pub fn programs_of(&self, uri: &Uri) -> Vec<&Analysis> {
-        self.programs.iter().map(|program| &program.analysis).filter(|one| one.source(uri).is_some()).collect()
+        let told = self.programs.iter().filter(|program| !program.unit.is_context);
+        told.map(|program| &program.analysis).filter(|one| one.source(uri).is_some()).collect()
+    }
+
+    /// A document with every fix that keeps the meaning and does not leave it; `None` where that changes nothing.
+    pub fn fixed(&self, uri: &Uri) -> Option<String> {
+        let document = self.documents.get(uri)?;
+        let own = document.identity.unwrap_or(Identity::Stdin);
+        let programs = self.programs.iter().filter(|program| match document.identity {
+            Some(_) => program.files.contains(&Some(own)),
+            None => program.alone.as_ref() == Some(uri),
+        });
+        let wishes = Wishes {
+            declarations: &self.declarations,
+            select: &[],
+            ignore: &[],
+            most: Applicability::Safe,
+            named: BTreeSet::from([own]),
+            in_roots: false,
+        };
+        let units = programs.map(|program| program.unit.clone()).collect();
+        let mut run = Run::new(wishes, units, self.overlay(Some(uri).filter(|_| document.identity.is_none())));
+        let mut seen = run.examine().ok()?;
+        run.fix(&mut seen).ok()?;
+        run.overlay.remove(&own).filter(|text| *text != document.text)
     }
 
     /// Problems with lbc.toml or the command line that the editor does not know of yet.
@@ -270,28 +349,19 @@ impl Workspace {
     pub fn news(&mut self) -> Vec<Told> {
         let mut now: BTreeMap<Uri, Vec<lsp_types::Diagnostic>> =
             self.documents.keys().map(|uri| (uri.clone(), Vec::new())).collect();
-        // In how many programs each file is, and how many have each finding.
+        // In how many programs each file is.
         let mut parts: HashMap<Uri, usize> = HashMap::new();
-        let mut counts: HashMap<(Uri, Code, crate::source::Span), usize> = HashMap::new();
-        for Unfolded { analysis, .. } in &self.programs {
+        let told = || self.programs.iter().filter(|program| !program.unit.is_context);
+        for Unfolded { analysis, .. } in told() {
             for uri in analysis.program.sources.ids().filter_map(|source| analysis.uri(source)) {
                 *parts.entry(uri.clone()).or_default() += 1;
             }
-            for one in &analysis.diagnostics {
-                if let Some(uri) = analysis.uri(one.primary.loc.source) {
-                    *counts.entry((uri.clone(), one.code, one.primary.loc.span)).or_default() += 1;
-                }
-            }
         }
-        for Unfolded { analysis, .. } in &self.programs {
+        for Unfolded { analysis, .. } in told() {
             for one in &analysis.diagnostics {
                 let Some(uri) = analysis.uri(one.primary.loc.source) else { continue };
                 // Another program, which is not looked at, may use what this one does not.
                 if one.severity != Severity::Error && !self.documents.contains_key(uri) {
-                    continue;
-                }
-                let everywhere = counts[&(uri.clone(), one.code, one.primary.loc.span)] >= parts[uri];
-                if matches!(one.code, Code::UnusedName | Code::UnusedSuppression) && !everywhere {
                     continue;
                 }
                 now.entry(uri.clone()).or_default().push(diagnostic(analysis, one));
@@ -299,6 +369,8 @@ impl Workspace {
         }
         let mut news = Vec::new();
         for (uri, diagnostics) in &mut now {
+            // Nobody reads more.
+            diagnostics.truncate(MAX_ERRORS);
             if parts.get(uri).is_some_and(|parts| *parts > 1) {
                 diagnostics
                     .sort_by_cached_key(|one| (one.range.start.line, one.range.start.character, one.message.clone()));
@@ -332,7 +404,7 @@ fn drop_included(programs: &mut Vec<Unfolded>) {
         let own = unit.input.paths.first().filter(|_| is_lone).and_then(|path| identity(path));
         let is_included = own.is_some_and(|own| {
             let mut others = programs.iter().enumerate().filter(|(other, _)| *other != at);
-            others.any(|(_, program)| program.identities.contains(&own))
+            others.any(|(_, program)| program.files.contains(&Some(own)))
         });
         match is_included {
             true => drop(programs.remove(at)),
@@ -344,12 +416,12 @@ fn drop_included(programs: &mut Vec<Unfolded>) {
 /// A file that is a program with what it includes.
 fn lone(path: PathBuf) -> Unit {
     let input = Input { paths: vec![path], stdin_filename: String::new() };
-    Unit { input, config: Rc::new(Config::default()) }
+    Unit { input, config: Rc::default(), is_root: false, is_context: false }
 }
 
 /// A text that is no file, or not yet.
 fn nameless(name: &std::path::Path) -> Unit {
     let config = name.parent().and_then(|parent| Config::of(parent).ok()).unwrap_or_default();
     let input = Input { paths: vec![PathBuf::from("-")], stdin_filename: name.display().to_string() };
-    Unit { input, config: Rc::new(config) }
+    Unit { input, config: Rc::new(config), is_root: false, is_context: false }
 }

@@ -17,6 +17,14 @@ pub struct Doc {
     pub fix: &'static str,
 }
 
+/// How a finding comes about that no file has by itself.
+const STALE_FLOWS: &str = "\
+```console
+$ lbc compile --target nft -o rules.nft dns.lb
+$ sed -i s/10.0.0.1/10.0.0.2/ dns.lb    # balance udp 53 -> 10.0.0.1
+$ lbc compile --target nft --check rules.nft dns.lb
+```";
+
 /// The documentation of a code.
 pub fn document(code: Code) -> &'static Doc {
     let lint = LINTS.iter().find(|lint| lint.code == code).map(|lint| &lint.doc);
@@ -32,18 +40,20 @@ pub fn page(code: Code) -> String {
         true => "Lint: cleanliness.\n",
         false => "Error: it cannot be suppressed.\n",
     });
+    let block = |text: &str| match text {
+        "" => String::new(),
+        // A NUL byte that is printed as it is makes the page a binary file.
+        text => format!("```lb\n{}```", text.replace('\0', "\\0")),
+    };
+    let example = block(doc.example);
     let mut section = |title: &str, body: &str| {
         if !body.is_empty() {
             text.push_str(&format!("\n## {title}\n\n{body}\n"));
         }
     };
-    let block = |code: &str| match code {
-        "" => String::new(),
-        code => format!("```lb\n{code}```"),
-    };
     section("What it does", &filled(doc.what));
     section("Why", &filled(doc.why));
-    section("Example", &block(doc.example));
+    section("Example", if code == Code::UdpStaleFlows { STALE_FLOWS } else { &example });
     section("Write instead", &block(doc.instead));
     section("Fix", &filled(doc.fix));
     text

@@ -1,12 +1,13 @@
 //! Edits that several lints make.
 
-use crate::diagnostic::{Edit, at};
+use crate::diagnostic::Edit;
 use crate::option::BalanceOption;
 use crate::program::Program;
 use crate::source::{SourceId, Span};
 use crate::statement::Item;
 use crate::statement::backends::{Backend, Server};
 use crate::statement::balance::Balance;
+use crate::suppression;
 
 /// Writes an option behind those that are there.
 pub fn add_option(source: SourceId, balance: &Balance, option: &str) -> Edit {
@@ -80,14 +81,45 @@ pub fn remove_statement(program: &Program, source: SourceId, item: &Item) -> Edi
         end = behind;
     }
     end = next_line(text, end);
+    let start = suppressions_above(text, start);
     let top = paragraph_start(text, start);
     let is_paragraph = top < start && (end as usize == text.len() || is_blank(line_at(text, end)));
     Edit::remove(source, Span::new(if is_paragraph { top } else { start }, end))
 }
 
-/// The text of the lines that [`remove_statement`] removes.
-pub fn statement_text<'a>(program: &'a Program, edit: &Edit) -> &'a str {
-    program.sources.text(at(edit.loc.source, edit.loc.span))
+/// The lines of a statement that has them to itself, with the comments directly above it; they belong to it.
+pub fn block(program: &Program, source: SourceId, item: &Item) -> Option<Span> {
+    let text = program.sources.get(source).text();
+    let start = blanks_before(text, item.span.start);
+    let end = separator(text, blanks_behind(text, item.span.end));
+    let is_own = starts_line(text, start) && is_line_end(text, end);
+    is_own.then(|| Span::new(climb(text, start, |line| line.starts_with('#')), next_line(text, end)))
+}
+
+/// The start of the suppressions directly above a line: they are of no use without it.
+fn suppressions_above(text: &str, start: u32) -> u32 {
+    climb(text, start, |line| {
+        let comment = Span::new(0, line.len() as u32);
+        suppression::parse(line, comment).is_some_and(|one| !one.is_for_file)
+    })
+}
+
+/// The start of the lines directly above a line that are of a kind.
+fn climb(text: &str, start: u32, is_meant: impl Fn(&str) -> bool) -> u32 {
+    let mut top = start as usize;
+    loop {
+        let Some(before) = text[..top].strip_suffix('\n') else { return top as u32 };
+        let above = before.rfind('\n').map_or(bom(text) as usize, |at| at + 1);
+        if !is_meant(before[above..].trim()) {
+            return top as u32;
+        }
+        top = above;
+    }
+}
+
+/// The length of the byte order mark at the start of a text.
+fn bom(text: &str) -> u32 {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() as u32 } else { 0 }
 }
 
 fn separator(text: &str, end: u32) -> u32 {
@@ -97,8 +129,8 @@ fn separator(text: &str, end: u32) -> u32 {
 /// The start of the comment lines directly above a line, where nothing but a blank line stands above them; else `start`.
 fn paragraph_start(text: &str, start: u32) -> u32 {
     let mut top = start;
-    while top > 0 {
-        let above = text[..top as usize - 1].rfind('\n').map_or(0, |at| at + 1);
+    while top > bom(text) {
+        let above = text[..top as usize - 1].rfind('\n').map_or(bom(text) as usize, |at| at + 1);
         let line = text[above..top as usize].trim();
         if line.is_empty() {
             break;
@@ -110,7 +142,7 @@ fn paragraph_start(text: &str, start: u32) -> u32 {
         top = above as u32;
     }
     // A comment at the top of a file may be about all of it.
-    if top == 0 { start } else { top }
+    if top == bom(text) { start } else { top }
 }
 
 fn line_at(text: &str, start: u32) -> &str {
@@ -143,5 +175,5 @@ fn is_line_end(text: &str, at: u32) -> bool {
 
 /// Whether a line starts at `at`.
 pub fn starts_line(text: &str, at: u32) -> bool {
-    at == 0 || text.as_bytes()[at as usize - 1] == b'\n'
+    at == bom(text) || text.as_bytes()[..at as usize].ends_with(b"\n")
 }

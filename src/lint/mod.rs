@@ -15,13 +15,9 @@ mod suppress;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
-use crate::diagnostic::{Code, Diagnostic, at};
+use crate::diagnostic::{Code, Diagnostic};
 use crate::ir::Config;
 use crate::program::Program;
-use crate::source::{SourceId, Span};
-use crate::syntax::MAX_ERRORS;
 
 use context::Context;
 pub use doc::{Doc, document, page};
@@ -43,11 +39,13 @@ pub struct Settings {
     pub management_ports: Vec<u16>,
     /// Whether the program may be compiled to iptables with its clients in lists of the `recent` match.
     pub recent: bool,
+    /// Whether a name counts as unused that only unused names use: for fixes, which take all of them out.
+    pub is_thorough: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { selection: Selection::all(), management_ports: vec![22], recent: true }
+        Settings { selection: Selection::all(), management_ports: vec![22], recent: true, is_thorough: false }
     }
 }
 
@@ -79,28 +77,12 @@ pub fn check(program: &Program, config: &Config, settings: &Settings) -> Vec<Dia
     let context = Context::new(program, config, settings);
     let selected = LINTS.iter().filter(|lint| settings.selection.has(lint.code));
     let found = selected.flat_map(|lint| (lint.check)(&context)).collect();
-    bounded(program, suppress::apply(program, &settings.selection, found))
+    suppress::apply(program, &settings.selection, found)
 }
 
-/// At most [`MAX_ERRORS`] findings in a file, as of errors; one that has more says so at its end.
-fn bounded(program: &Program, mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    if found.len() <= MAX_ERRORS {
-        return found;
-    }
-    found.sort_by_key(|one| (one.primary.loc, one.code));
-    let mut counts: BTreeMap<SourceId, (usize, Code)> = BTreeMap::new();
-    found.retain(|one| {
-        let (count, code) = counts.entry(one.primary.loc.source).or_insert((0, one.code));
-        *count += 1;
-        *code = one.code;
-        *count <= MAX_ERRORS
-    });
-    for (source, (_, code)) in counts.into_iter().filter(|(_, (count, _))| *count > MAX_ERRORS) {
-        let end = program.sources.get(source).text().len() as u32;
-        let message = format!("more than {MAX_ERRORS} findings in this file; the others are not shown");
-        found.push(Diagnostic::warning(code, at(source, Span::new(end, end)), message));
-    }
-    found
+/// Whether a finding says that there is no reason for something anywhere: another program that has the file may have one.
+pub fn is_about_all(one: &Diagnostic) -> bool {
+    one.code == Code::UnusedName || suppress::is_without_use(one)
 }
 
 pub use rules::udp_stale_flows::stale_flows;

@@ -16,6 +16,8 @@ impl FromStr for Selector {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Selector, String> {
+        // As people write lists: `LB104, LB201`.
+        let text = text.trim();
         let prefix = match Code::ALL.iter().find(|code| code.name() == text) {
             Some(code) => code.as_str().to_owned(),
             None if text.eq_ignore_ascii_case("all") => "LB".to_owned(),

@@ -1,14 +1,14 @@
-//! LB206, and the comments that suppress findings: `# lbc: ignore[LB104] why` and `# lbc: ignore-file[LB104] why`.
-//!
-//! A comment behind something speaks of its own line; one on a line of its own speaks of the next line that is no comment.
+//! LB206, and what comments suppress: see [`crate::suppression`] for what they speak of.
 
 use std::rc::Rc;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at, did_you_mean};
 use crate::program::Program;
 use crate::source::{Source, SourceId, Span};
+use crate::statement::Item;
+use crate::suppression::{self, Rows, may_suppress};
 use crate::syntax::comments;
 
 use super::context::Context;
@@ -34,6 +34,14 @@ fn check(_: &Context<'_>) -> Vec<Diagnostic> {
     Vec::new()
 }
 
+/// How the message begins of a suppression that is right, and has nothing to do.
+const NO_USE: &str = "there is no ";
+
+/// Whether a finding is about a suppression that may be of use in another program.
+pub fn is_without_use(one: &Diagnostic) -> bool {
+    one.code == Code::UnusedSuppression && one.message.starts_with(NO_USE)
+}
+
 /// One code in a comment.
 struct Suppression {
     source: SourceId,
@@ -47,113 +55,118 @@ struct Suppression {
     is_used: bool,
 }
 
+/// What a suppression speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Scope {
+    File,
+    Line(usize),
+    Row(usize),
+}
+
+/// The suppressions of a program.
+#[derive(Default)]
+struct Suppressions<'a> {
+    list: Vec<Suppression>,
+    /// Those that are not written as they should be.
+    broken: Vec<Diagnostic>,
+    places: HashMap<(SourceId, Scope, Code), usize>,
+    rows: HashMap<SourceId, Rows<'a>>,
+}
+
 /// Drops the findings that comments suppress, and adds those about comments that suppress nothing.
 pub fn apply(program: &Program, selection: &Selection, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut suppressions = Vec::new();
-    let mut broken = Vec::new();
-    // By line, from 1; 0 is the whole file.
-    let mut places: HashMap<(SourceId, usize, Code), usize> = HashMap::new();
-    for id in program.sources.ids() {
-        let source = program.sources.get(id);
-        if program.files.get(id.0 as usize).is_none_or(|file| file.items.is_empty())
-            || memchr::memmem::find(source.text().as_bytes(), b"lbc:").is_none()
-        {
-            continue;
-        }
-        let comments = comments(source.text());
-        let lines = lines_of(source, &comments);
-        for (comment, line) in comments.into_iter().zip(lines) {
-            let Some((whole_file, list)) = parse(source, comment) else { continue };
-            let list = match list {
-                Ok(list) => Rc::<[Span]>::from(list),
-                Err(help) => {
-                    let message = "a suppression without codes suppresses nothing";
-                    broken.push(Diagnostic::warning(Code::UnusedSuppression, at(id, comment), message).help(help));
-                    continue;
-                }
-            };
-            let line = if whole_file { 0 } else { line };
-            for index in 0..list.len() {
-                let text = &source.text()[list[index].range()];
-                let code = Code::find(text);
-                let lint = code.filter(|code| code.is_lint());
-                suppressions.push(Suppression { source: id, comment, list: list.clone(), index, code, is_used: false });
-                if let Some(code) = lint {
-                    places.entry((id, line, code)).or_insert(suppressions.len() - 1);
-                }
-            }
+    let mut all = Suppressions::default();
+    for (id, file) in program.sources.ids().zip(&program.files) {
+        if file.is_lb && may_suppress(program.sources.get(id).text()) {
+            all.read(id, program.sources.get(id), &file.items);
         }
     }
-    if suppressions.is_empty() && broken.is_empty() {
+    if all.list.is_empty() && all.broken.is_empty() {
         return found;
     }
     let mut kept = Vec::new();
-    let mut keep = |diagnostic: Diagnostic, suppressions: &mut Vec<Suppression>| {
-        let loc = diagnostic.primary.loc;
-        let source = program.sources.get(loc.source);
-        let (first, last) = (source.line(loc.span.start), source.line(loc.span.end.max(loc.span.start + 1) - 1));
-        let by = [first, last, 0].into_iter().find_map(|line| places.get(&(loc.source, line, diagnostic.code)));
-        match by {
-            Some(by) => suppressions[*by].is_used = true,
-            None => kept.push(diagnostic),
-        }
-    };
     for diagnostic in found {
-        keep(diagnostic, &mut suppressions);
+        kept.extend(all.pass(program, diagnostic));
     }
     if selection.has(Code::UnusedSuppression) {
-        let unused = suppressions.iter().filter(|one| !one.is_used && one.is_judged(selection));
-        let unused: Vec<Diagnostic> = unused.map(|one| one.diagnostic(program)).collect();
-        for diagnostic in unused.into_iter().chain(broken) {
-            keep(diagnostic, &mut suppressions);
+        let unused = all.unused(program, |one| one.is_judged(selection));
+        for diagnostic in unused.into_iter().chain(std::mem::take(&mut all.broken)) {
+            kept.extend(all.pass(program, diagnostic));
         }
+        // Nothing more can come that would need these.
+        kept.extend(all.unused(program, |one| one.code == Some(Code::UnusedSuppression)));
     }
     kept
 }
 
-/// Whether a comment is a suppression of a whole file, and its codes. `None` where it is another comment; the error says how a
-/// suppression is written.
-#[allow(clippy::type_complexity, reason = "used once")]
-fn parse(source: &Source, comment: Span) -> Option<(bool, Result<Vec<Span>, &'static str>)> {
-    let text = &source.text()[comment.range()];
-    let body = text.trim_start_matches('#').trim_start().strip_prefix("lbc:")?.trim_start();
-    let (whole_file, rest) = match body.strip_prefix("ignore-file") {
-        Some(rest) => (true, rest),
-        None => (false, body.strip_prefix("ignore")?),
-    };
-    const HELP: &str = "it is written `# lbc: ignore[LB104] why`, or `# lbc: ignore-file[LB104] why`";
-    let Some((codes, _)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) else {
-        return Some((whole_file, Err(HELP)));
-    };
-    let mut at = comment.start + (codes.as_ptr() as usize - text.as_ptr() as usize) as u32;
-    let mut list = Vec::new();
-    for code in codes.split(',') {
-        let blanks = (code.len() - code.trim_start().len()) as u32;
-        let start = at + blanks;
-        if !code.trim().is_empty() {
-            list.push(Span::new(start, start + code.trim().len() as u32));
+impl<'a> Suppressions<'a> {
+    fn read(&mut self, id: SourceId, source: &Source, items: &'a [Item]) {
+        let text = source.text();
+        let comments = comments(text);
+        let rows = Rows::new(source, items);
+        let places = rows.places(source, &comments);
+        self.rows.insert(id, rows);
+        for (comment, place) in comments.into_iter().zip(places) {
+            let Some(parsed) = suppression::parse(text, comment) else { continue };
+            let list: Rc<[Span]> = parsed.codes.map(|codes| split(text, codes)).unwrap_or_default().into();
+            if list.is_empty() {
+                let message = "a suppression without codes suppresses nothing";
+                let help = "it is written `# lbc: ignore[LB104] why`, or `# lbc: ignore-file[LB104] why`";
+                self.broken.push(Diagnostic::warning(Code::UnusedSuppression, at(id, comment), message).help(help));
+            }
+            let line = if parsed.is_for_file { Scope::File } else { Scope::Line(place.line) };
+            let row = place.row.filter(|_| !parsed.is_for_file).map(Scope::Row);
+            for index in 0..list.len() {
+                let code = Code::find(&text[list[index].range()]);
+                let lint = code.filter(|code| code.is_lint());
+                let number = self.list.len();
+                self.list.push(Suppression { source: id, comment, list: list.clone(), index, code, is_used: false });
+                for scope in lint.iter().flat_map(|_| row.into_iter().chain([line])) {
+                    self.places.entry((id, scope, lint.expect("just seen"))).or_insert(number);
+                }
+            }
         }
-        at += code.len() as u32 + 1;
     }
-    Some((whole_file, if list.is_empty() { Err(HELP) } else { Ok(list) }))
+
+    /// A finding that nothing suppresses.
+    fn pass(&mut self, program: &Program, diagnostic: Diagnostic) -> Option<Diagnostic> {
+        let loc = diagnostic.primary.loc;
+        let source = program.sources.get(loc.source);
+        let (first, last) = (source.line(loc.span.start), source.line(loc.span.end.max(loc.span.start + 1) - 1));
+        let row = self.rows.get(&loc.source).and_then(|rows| rows.at(loc.span.start)).map(Scope::Row);
+        let scopes = [Scope::Line(first), Scope::Line(last)].into_iter().chain(row).chain([Scope::File]);
+        let by = scopes.filter_map(|scope| self.places.get(&(loc.source, scope, diagnostic.code))).next();
+        match by {
+            Some(by) => {
+                self.list[*by].is_used = true;
+                None
+            }
+            None => Some(diagnostic),
+        }
+    }
+
+    fn unused(&self, program: &Program, is_meant: impl Fn(&Suppression) -> bool) -> Vec<Diagnostic> {
+        let unused = self.list.iter().filter(|one| !one.is_used && is_meant(one));
+        unused.map(|one| one.diagnostic(program)).collect()
+    }
 }
 
-/// The line that each comment speaks of, counted from 1.
-fn lines_of(source: &Source, comments: &[Span]) -> Vec<usize> {
-    let text = source.text();
-    let own: Vec<usize> = comments.iter().map(|comment| source.line(comment.start)).collect();
-    let alone = |comment: &Span| starts_line(text, blanks_before(text, comment.start));
-    let mut lines = own.clone();
-    for index in (0..comments.len()).rev().filter(|index| alone(&comments[*index])) {
-        let next = index + 1;
-        let stacked = next < comments.len() && own[next] == own[index] + 1 && alone(&comments[next]);
-        lines[index] = if stacked { lines[next] } else { own[index] + 1 };
+/// The codes of a list, without the blanks around them.
+fn split(text: &str, list: Span) -> Vec<Span> {
+    let mut start = list.start;
+    let mut found = Vec::new();
+    for code in text[list.range()].split(',') {
+        let blanks = (code.len() - code.trim_start().len()) as u32;
+        if !code.trim().is_empty() {
+            found.push(Span::new(start + blanks, start + blanks + code.trim().len() as u32));
+        }
+        start += code.len() as u32 + 1;
     }
-    lines
+    found
 }
 
 impl Suppression {
-    /// Whether it is known to be of no use: the lint ran, or there is none.
+    /// Whether it is known to be of no use: the lint ran, or there is none. Those of LB206 itself come last.
     fn is_judged(&self, selection: &Selection) -> bool {
         match self.code {
             Some(Code::UnusedSuppression | Code::UdpStaleFlows) => false,
@@ -179,9 +192,7 @@ impl Suppression {
             Some(code) if !code.is_lint() => {
                 (format!("`{text}` is an error, and cannot be suppressed"), "remove the comment".to_owned())
             }
-            Some(code) => {
-                (format!("there is no {} to suppress here", code.name()), "remove the suppression".to_owned())
-            }
+            Some(code) => (format!("{NO_USE}{} to suppress here", code.name()), "remove the suppression".to_owned()),
         };
         let fix = Fix::new(Applicability::Safe, "remove the suppression", vec![self.removal(source)]);
         Diagnostic::warning(Code::UnusedSuppression, at(self.source, span), message)

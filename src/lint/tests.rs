@@ -27,7 +27,7 @@ fn fixed(text: &str, most: Applicability) -> Vec<String> {
         let text = texts.last().expect("the first").clone();
         let program =
             generated::parse(&text).unwrap_or_else(|errors| panic!("a fix broke the syntax: {errors}\n{texts:#?}"));
-        let round = fix::apply(&program.sources, &found(&text), most);
+        let round = fix::apply(&program.sources, &found(&text), most, false);
         let Some(next) = BTreeMap::get(&round.texts, &SourceId(0)) else { return texts };
         texts.push(next.clone());
     }
@@ -135,7 +135,23 @@ fn fixes_write_what_is_meant() {
             "default by round-robin counter\nbalance tcp 80 by random -> 10.0.0.1\n",
         ),
         (Safe, "balance tcp 80 on * from 0.0.0.0/0, ::/0 -> 10.0.0.1\n", "balance tcp 80 -> 10.0.0.1\n"),
+        (
+            Safe,
+            "default by random counter\ndefault by random\nbalance tcp 80 -> 10.0.0.1\n",
+            "default counter\nbalance tcp 80 -> 10.0.0.1\n",
+        ),
+        (
+            Safe,
+            "default by round-robin\ndefault by random\nbalance tcp 80 -> 10.0.0.1\n",
+            "default by round-robin\ndefault by random\nbalance tcp 80 -> 10.0.0.1\n",
+        ),
         // Suppressions.
+        (
+            Safe,
+            "host a = 10.0.0.1\n# lbc: ignore[LB105] of the pool\npool p = a, a\nbalance tcp 80 -> a\n",
+            "host a = 10.0.0.1\nbalance tcp 80 -> a\n",
+        ),
+        (Safe, "\u{feff}host a = 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n", "\u{feff}balance tcp 80 -> 10.0.0.1\n"),
         (
             Safe,
             "# lbc: ignore[LB104, LB102] ssh is on 2222\nbalance tcp 22 -> 10.0.0.1\n",
@@ -177,7 +193,12 @@ fn fixes_write_what_is_meant() {
         (
             Unsafe,
             "# all\nbalance tcp 80-90 -> 10.0.0.1\n\n# one\nbalance tcp 85 -> 10.0.0.2 # here\n",
-            "# all\n# one\nbalance tcp 85 -> 10.0.0.2 # here\nbalance tcp 80-90 -> 10.0.0.1\n\n",
+            "# one\nbalance tcp 85 -> 10.0.0.2 # here\n# all\nbalance tcp 80-90 -> 10.0.0.1\n\n",
+        ),
+        (
+            Unsafe,
+            "# lbc: ignore[LB102] ok\nbalance tcp 1-90 as a -> 10.0.0.1\n# one\n# two\nbalance tcp 50 as b -> 10.0.0.2",
+            "# one\n# two\nbalance tcp 50 as b -> 10.0.0.2\n# lbc: ignore[LB102] ok\nbalance tcp 1-90 as a -> 10.0.0.1\n",
         ),
         (
             Unsafe,
@@ -199,6 +220,9 @@ fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
     silent("balance tcp 80 -> {\n    # lbc: ignore[LB104]\n    127.0.0.1:81\n}\n");
     silent("balance tcp 81 -> 127.0.0.1:82\nbalance tcp 80 -> 127.0.0.1:82\n# lbc: ignore-file[LB104] all of it\n");
     silent("balance tcp 80 -> {\n    10.0.0.1 weight 0\n} # lbc: ignore[LB111] the last line\n");
+    // A statement as a whole, from above and from behind.
+    silent("# lbc: ignore[LB104]\nbalance tcp 80 -> {\n    10.0.0.1\n    127.0.0.1:81\n}\n");
+    silent("balance tcp 22 -> {\n    127.0.0.1:81\n} # lbc: ignore[LB104, LB102]\n");
     let codes = |text: &str| found(text).iter().map(|one| one.code.as_str()).collect::<Vec<_>>();
     assert_eq!(codes("\n# lbc: ignore[LB102]\n\nbalance tcp 22 -> 10.0.0.1\n"), ["LB206", "LB102"]);
     assert_eq!(
@@ -206,6 +230,15 @@ fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
         ["LB206"; 3]
     );
     assert_eq!(codes("# lbc: ignore-file[LB206]\n# lbc: ignore[LB104]\nbalance tcp 80 -> 10.0.0.1\n"), [""; 0]);
+    // Also where it is about itself, or all that a file has.
+    assert_eq!(codes("# lbc: ignore[LB206]\nbalance tcp 80 -> 10.0.0.1\n"), ["LB206"]);
+    assert_eq!(codes("# lbc: ignore[LB206, LB104]\nbalance tcp 80 -> 10.0.0.1\n"), ["LB206"; 2]);
+    assert_eq!(codes("# lbc: ignore[LB104] x\n"), ["LB206"]);
+    // Within a statement it speaks of its own line.
+    assert_eq!(
+        codes("balance tcp 80 -> {\n    10.0.0.1 # lbc: ignore[LB104]\n    127.0.0.1:81\n}\n"),
+        ["LB206", "LB104"]
+    );
     // Twice is once too often.
     assert_eq!(codes("# lbc: ignore[LB102]\nbalance tcp 22 -> 10.0.0.1 # lbc: ignore[LB102]\n"), ["LB206"]);
 }
@@ -323,7 +356,7 @@ proptest! {
     ) {
         let Some((text, _)) = generated::program(generated::NAMES, &statements) else { return Ok(()) };
         let program = generated::parse(&text).expect("a program");
-        let round = fix::apply(&program.sources, &found(&text), Applicability::Unsafe);
+        let round = fix::apply(&program.sources, &found(&text), Applicability::Unsafe, false);
         for text in round.texts.values() {
             prop_assert!(generated::parse(text).is_ok(), "{text}");
         }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use lsp_types::{CodeAction, CodeActionKind, CodeActionOrCommand, TextEdit, Uri, WorkspaceEdit};
 
 use crate::diagnostic::{Applicability, Diagnostic, Edit};
-use crate::lint::fix;
 use crate::source::{SourceId, Span};
 
 use super::analysis::Analysis;
@@ -14,12 +13,14 @@ use super::diagnostics::diagnostic;
 /// All safe fixes of a document at once.
 pub const FIX_ALL: CodeActionKind = CodeActionKind::new("source.fixAll.lbc");
 
-/// What can be done about the findings that touch a span; `only` says which kinds are asked for.
+/// What can be done about the findings that touch a span; `only` says which kinds are asked for. `fixed` is the document with all that
+/// can be done without thought.
 pub fn actions(
     analysis: &Analysis,
     source: SourceId,
     span: Span,
     only: Option<&[CodeActionKind]>,
+    fixed: impl FnOnce() -> Option<String>,
 ) -> Vec<CodeActionOrCommand> {
     let wanted = |kind: &CodeActionKind| only.is_none_or(|only| only.iter().any(|one| covers(one, kind)));
     let mut list = Vec::new();
@@ -28,7 +29,7 @@ pub fn actions(
     }
     // Only where it is asked for by name: it would stand beside every fix.
     if only.is_some() && wanted(&FIX_ALL) {
-        list.extend(fix_all(analysis, source));
+        list.extend(fixed().and_then(|text| fix_all(analysis, source, text)));
     }
     list.into_iter().map(CodeActionOrCommand::CodeAction).collect()
 }
@@ -71,19 +72,13 @@ fn edit(analysis: &Analysis, edits: &[Edit]) -> Option<WorkspaceEdit> {
     Some(WorkspaceEdit { changes: Some(changes), ..WorkspaceEdit::default() })
 }
 
-/// One round of the fixes that keep the meaning and do not leave the document.
-fn fix_all(analysis: &Analysis, source: SourceId) -> Option<CodeAction> {
-    let own = |one: &&Diagnostic| {
-        let fix = one.fix.as_deref();
-        fix.is_some_and(|fix| fix.edits.iter().all(|edit| edit.loc.source == source))
-    };
-    let round = fix::apply(&analysis.program.sources, analysis.diagnostics.iter().filter(own), Applicability::Safe);
-    let text = round.texts.get(&source)?;
+/// All the fixes that keep the meaning and do not leave the document.
+fn fix_all(analysis: &Analysis, source: SourceId, text: String) -> Option<CodeAction> {
     let whole = Span::new(0, analysis.text(source).len() as u32);
     Some(CodeAction {
         title: "apply all fixes that keep the meaning".to_owned(),
         kind: Some(FIX_ALL),
-        edit: Some(edit(analysis, &[Edit::replace(source, whole, text.clone())])?),
+        edit: Some(edit(analysis, &[Edit::replace(source, whole, text)])?),
         ..CodeAction::default()
     })
 }

@@ -353,11 +353,16 @@ impl Backends {
         if !block {
             return p.words(&line);
         }
+        // What stands behind a list on one line, or suppresses, is about the statement, and not about the last backend.
+        let is_apart = !self.braces && (!p.has_newline(self.span) || p.is_suppressed_behind(self.span.end));
         p.words("{\n");
-        for backend in &self.list {
+        for (index, backend) in self.list.iter().enumerate() {
             p.begin(backend.span.start, "    ");
             backend.format(p);
-            p.end(backend.span.end);
+            match is_apart && index + 1 == self.list.len() {
+                true => p.words("\n"),
+                false => p.end(backend.span.end),
+            }
         }
         p.close(self.span.end - u32::from(self.braces), "    ");
     }

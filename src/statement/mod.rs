@@ -133,8 +133,9 @@ impl Statement {
     }
 }
 
-/// The canonical form of a statement, comments inside it included.
-pub fn format(item: &Item, p: &mut Printer<'_>) {
+/// The canonical form of a statement, comments inside it included. One that is not the first of its line stands behind another, and
+/// `goes_on` says that the next stands behind this one.
+pub fn format(item: &Item, p: &mut Printer<'_>, is_first: bool, goes_on: bool) {
     let keep = match &item.statement {
         Statement::Host(host) => Some(host.list),
         Statement::Net(net) => Some(net.list),
@@ -142,7 +143,9 @@ pub fn format(item: &Item, p: &mut Printer<'_>) {
         Statement::Balance(balance) => Some(balance.backends.span),
         Statement::Include(_) | Statement::Default(_) => None,
     };
-    p.begin(item.span.start, "");
+    if is_first {
+        p.begin(item.span.start, "");
+    }
     p.hoist(item.span, keep);
     match &item.statement {
         Statement::Include(include) => include.format(p),
@@ -152,5 +155,8 @@ pub fn format(item: &Item, p: &mut Printer<'_>) {
         Statement::Default(default) => default.format(p),
         Statement::Balance(balance) => balance.format(p),
     }
-    p.end(item.span.end);
+    match goes_on {
+        true => p.words("; "),
+        false => p.end(item.span.end),
+    }
 }

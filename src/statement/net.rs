@@ -83,6 +83,8 @@ pub fn format_lines<T>(
         return p.words(&line);
     }
     p.words("\n");
+    // What stood between has moved above the statement.
+    p.skip_to(list.start);
     for (index, item) in items.iter().enumerate() {
         p.begin(span(item).start, "    ");
         element(item, p);

@@ -29,7 +29,7 @@ fn check_lists_what_would_change() {
     let test = Test::web().file("ugly.lb", UGLY).file("sub/ugly.lb", UGLY);
     let run = test.run("fmt --check .");
     assert_eq!(run.code, Some(1));
-    assert_eq!(run.stdout, "would reformat ./sub/ugly.lb\nwould reformat ./ugly.lb\n");
+    assert_eq!(run.stdout, "would reformat sub/ugly.lb\nwould reformat ugly.lb\n");
     assert_eq!(test.read("ugly.lb"), UGLY);
     assert_eq!(test.run("fmt --check web.lb").clean(), "");
 }
@@ -100,4 +100,73 @@ fn errors_are_told_from_top_to_bottom() {
     let run = test.run("fmt --output-format concise a.lb");
     let columns: Vec<&str> = run.stderr.lines().filter_map(|line| line.split(':').nth(2)).collect();
     assert_eq!(columns, ["19", "37", "45", "54", "59", "68"], "{}", run.show());
+}
+
+/// Runs git in a directory of the test; what went wrong, where anything did.
+fn git(test: &Test, directory: &str, args: &[&str]) -> Option<String> {
+    let output = std::process::Command::new("git").args(args).current_dir(test.path(directory)).output().expect("git");
+    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn in_a_work_tree_of_git_patches_have_names_from_its_top() {
+    for (directory, file, apply_in) in [
+        ("sub", "../x.lb", "."),
+        ("sub", "y z.lb", "."),
+        ("sub", "y z.lb", "sub"),
+        (".", "sub/y z.lb", "sub"),
+        (".", "./x.lb", "."),
+        ("sub", "/x.lb", "."),
+    ] {
+        let test = Test::new().file("x.lb", UGLY.trim_end()).file("sub/y z.lb", UGLY);
+        assert_eq!(git(&test, ".", &["init", "-q"]), None);
+        let file = file.strip_prefix('/').map_or_else(|| file.into(), |file| test.path(file));
+        let mut command = test.command(["fmt".as_ref(), "--diff".as_ref(), file.as_os_str()]);
+        let output = command.current_dir(test.path(directory)).output().expect("lbc starts");
+        fs::write(test.path("patch"), &output.stdout).expect("a file");
+        let patch = test.path("patch").display().to_string();
+        assert_eq!(git(&test, apply_in, &["apply", &patch]), None, "{}", String::from_utf8_lossy(&output.stdout));
+        let name = if file.ends_with("y z.lb") { "sub/y z.lb" } else { "x.lb" };
+        assert_eq!(test.read(name), NICE, "{directory} {}", file.display());
+    }
+}
+
+/// Only root may give files away.
+#[test]
+fn the_owner_is_kept() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let test = Test::new().file("x.lb", UGLY);
+    if chown(test.path("x.lb"), Some(12345), Some(54321)).is_err() {
+        return;
+    }
+    test.run("fmt x.lb").clean();
+    let metadata = fs::metadata(test.path("x.lb")).expect("the file");
+    assert_eq!((metadata.uid(), metadata.gid(), test.read("x.lb").as_str()), (12345, 54321, NICE));
+}
+
+#[test]
+fn what_was_suppressed_stays_suppressed() {
+    let long = "10.0.0.1:8080 weight 40, 10.0.0.2:8080 weight 20, 10.0.0.3:8080 weight 20, 10.0.0.4:8080 weight 10, \
+                10.0.0.5:8080 weight 10";
+    for text in [
+        format!("# lbc: ignore[LB201] percent is easier to read here\nbalance tcp 80 -> {long}\n"),
+        format!("balance tcp 80 -> {long} # lbc: ignore[LB201] percent\n"),
+        format!(
+            "balance tcp 80 -> 127.0.0.1:1, {} # lbc: ignore[LB104] x\n",
+            long.replace("weight 40", "").replace("weight 10", "").replace("weight 20", "")
+        ),
+        "balance tcp 80 -> {10.0.0.1, 127.0.0.1:1 # lbc: ignore[LB104] x\n}\n".to_owned(),
+        "balance tcp 22 -> { # lbc: ignore[LB102] x\n10.0.0.1\n}\n".to_owned(),
+        "balance tcp 80 -> {\n # lbc: ignore[LB104] x\n 127.0.0.1:1, 10.0.0.1, 127.0.0.1:2\n}\n".to_owned(),
+        "balance tcp 22 -> 10.0.0.1,\n 10.0.0.2, # more\n 10.0.0.3 # lbc: ignore[LB102] x\n".to_owned(),
+        "host a = 10.0.0.1; host b = 10.0.0.2 # lbc: ignore[LB202] x\nbalance tcp 80 -> 10.0.0.1\n".to_owned(),
+        "# lbc: ignore[LB202] x\nhost a = 10.0.0.1; host b = 10.0.0.2; balance tcp 80 -> 10.0.0.1\n".to_owned(),
+        "net n = # lbc: ignore[LB202] x\n 10.0.0.0/8\nbalance tcp 80 -> 10.0.0.1\n".to_owned(),
+    ] {
+        let test = Test::new().file("web.lb", &text);
+        assert_eq!(test.run("check web.lb").clean(), "", "{text}");
+        test.run("fmt web.lb").clean();
+        assert_eq!(test.run("check web.lb").clean(), "", "{}", test.read("web.lb"));
+        assert_eq!(test.run("fmt --check web.lb").clean(), "", "{}", test.read("web.lb"));
+    }
 }

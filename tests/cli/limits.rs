@@ -213,7 +213,7 @@ fn ten_thousand_errors() {
     assert_eq!(run.stderr.lines().count(), 1_001);
     assert!(run.stderr.ends_with("LB010 more than 1000 errors in this file; the others are not shown\n"));
     let full = Test::new().bytes("web.lb", names.as_bytes()).bounded().run("check web.lb");
-    assert!(full.stdout.ends_with("\n1001 errors\n"));
+    assert!(full.stdout.contains("\n1001 errors\n"));
     fails("host a = 10.0.0.1\n".repeat(10_000), 1, "LB011");
     fails("balance tcp 80 as x -> 10.0.0.1\n".repeat(10_000), 1, "LB012");
     // A file more is a thousand errors more.

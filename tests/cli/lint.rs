@@ -108,7 +108,11 @@ fn fixes_are_written_and_nothing_else() {
     let run = test.run("check --fix web.lb other.lb");
     assert_eq!(run.code, Some(1));
     assert!(run.stdout.contains("LB104") && !run.stdout.contains("LB201"), "{}", run.stdout);
-    assert!(run.stdout.ends_with("1 warning\n1 fix applied\n"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("1 warning\n1 fix applied\n1 can be fixed with `--fix --unsafe-fixes`"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(test.read("web.lb"), SAFE);
     assert_eq!(fs::metadata(test.path("web.lb")).expect("the file").permissions().mode() & 0o777, 0o640);
     assert_eq!(fs::metadata(test.path("other.lb")).expect("a file").modified().expect("a time"), before);
@@ -182,4 +186,86 @@ fn the_first_example_of_the_language_is_fixed_into_one_without_findings() {
     assert_eq!(test.run("check --output-format concise web.lb").stdout.matches("LB").count(), 1);
     test.run("check --fix web.lb");
     assert_eq!(test.run("check web.lb").clean(), "");
+}
+
+#[test]
+fn long_chains_of_names_go_in_one_run() {
+    let mut text = String::from("net n0 = 10.0.0.0/8\n");
+    for number in 1..601 {
+        text.push_str(&format!("net n{number} = n{}\n", number - 1));
+    }
+    let rest = "host a = 10.0.0.1\nbalance tcp 80 -> a\n";
+    let test = Test::new().file("web.lb", &format!("{text}{rest}"));
+    let run = test.run("check --fix web.lb");
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), "601 fixes applied\n"));
+    assert_eq!(test.read("web.lb"), rest);
+    // One that is kept keeps what it is made of.
+    let kept = text.replace("net n40 = n39", "net n40 = n39 # lbc: ignore[LB202] soon");
+    let test = Test::new().file("web.lb", &format!("{kept}{rest}"));
+    assert_eq!(test.run("check --fix web.lb").code, Some(0));
+    assert_eq!(test.read("web.lb").lines().count(), 43, "{}", test.read("web.lb"));
+    assert_eq!(test.run("check --fix web.lb").clean(), "");
+}
+
+#[test]
+fn many_moves_to_one_place_are_made_in_one_run() {
+    let narrow: Vec<String> =
+        (1..=80).map(|port| format!("balance tcp {port} as s{port} -> 10.0.0.2:{port}\n")).collect();
+    let wide = "balance tcp 1-100 as wide -> 10.0.0.1\n";
+    let test = Test::new().file("web.lb", &format!("{wide}{}", narrow.concat()));
+    let run = test.run("check --fix --unsafe-fixes --ignore LB102,LB106 web.lb");
+    assert!(run.stdout.contains("80 fixes applied"), "{}", run.show());
+    assert_eq!(test.read("web.lb"), format!("{}{wide}", narrow.concat()));
+}
+
+#[test]
+fn a_file_of_nothing_but_suppressions_is_told_of() {
+    let test = Test::new().file("a.lb", "# lbc: ignore[LB206, LB104] x\n");
+    assert_eq!(test.run("check --output-format concise a.lb").stdout.lines().count(), 2);
+    assert_eq!(test.run("check --fix a.lb").code, Some(0));
+    assert_eq!(test.read("a.lb"), "");
+}
+
+#[test]
+fn options_that_do_nothing_say_so() {
+    wrong().run("check --unsafe-fixes web.lb").fails(2, "--unsafe-fixes does nothing by itself");
+    let run = wrong().run_args(["check", "--output-format", "concise", "--select", "LB104, LB201", "web.lb"]);
+    assert_eq!((run.code, run.stdout.lines().count()), (Some(1), 2), "{}", run.show());
+    assert!(Test::new().run("check --help").clean().contains("# lbc: ignore[LB104] why"));
+    let run = Test::new().file("a.lb", "balance tcp 81 -> 127.0.0.1:82\n").run("check a.lb");
+    assert!(
+        run.stdout.ends_with("1 can be fixed with `--fix --unsafe-fixes`, which changes the meaning\n"),
+        "{}",
+        run.show()
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_no_column_and_no_line() {
+    let text = "\u{feff}host a = 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n";
+    let test = Test::new().file("bom.lb", text);
+    let run = test.run("check --output-format concise bom.lb");
+    assert!(run.stdout.starts_with("bom.lb:1:6: LB202"), "{}", run.show());
+    assert!(test.run("check bom.lb").stdout.contains("[bom.lb:1:6]"));
+    assert!(test.run("check --output-format json bom.lb").stdout.contains("\"column\": 6,"));
+    test.run("check --fix bom.lb");
+    assert_eq!(test.read("bom.lb"), "\u{feff}balance tcp 80 -> 10.0.0.1\n");
+}
+
+#[test]
+fn people_are_shown_a_thousand_findings_and_programs_all() {
+    let hosts: String = (0..1_500).map(|number| format!("host h{number} = 10.0.0.1\n")).collect();
+    let test = Test::new().file("web.lb", &format!("{hosts}balance tcp 80 -> 10.0.0.1\n"));
+    let run = test.run("check --output-format concise web.lb");
+    assert_eq!(run.stdout.lines().count(), 1_000);
+    assert_eq!(run.stderr, "warning: web.lb has 1500 findings; 500 of them are not shown\n");
+    let run = test.run("check --output-format json-lines web.lb");
+    assert_eq!((run.stdout.lines().count(), run.stderr.as_str()), (1_500, ""));
+}
+
+#[test]
+fn the_book_of_rules_is_text() {
+    let run = Test::new().run("rule --all");
+    run.is_harmless();
+    assert!(run.stdout.contains("\\0") && run.stdout.contains("lbc compile --target nft --check rules.nft"));
 }

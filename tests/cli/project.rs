@@ -123,3 +123,98 @@ fn what_is_wrong_with_it_is_a_failure() {
         test.run("check web.lb").fails(2, message);
     }
 }
+
+/// Two roots that share a file with three hosts: each uses one, one is in a file that is in no root's directory.
+fn shared() -> Test {
+    Test::new()
+        .file("lbc.toml", "roots = [\"edge\", \"dc/main.lb\"]\n")
+        .file("hosts.lb", "host a = 10.0.0.1\nhost b = 10.0.0.2\nhost c = 10.0.0.3\n")
+        .file("edge/a.lb", "include \"../hosts.lb\"\n")
+        .file("edge/b.lb", "balance tcp 90 -> b\n")
+        .file("dc/main.lb", "include \"../hosts.lb\"\ninclude \"x.lb\"\nbalance tcp 80 -> a\n")
+        .file("dc/x.lb", "balance tcp 81 -> a\n")
+}
+
+#[test]
+fn what_a_root_uses_that_was_not_named_is_used() {
+    let test = shared();
+    for path in [".", "dc/x.lb", "dc/main.lb", "edge/b.lb", "hosts.lb"] {
+        assert_eq!(found(&test, path), ["hosts.lb:3:6: LB202"], "{path}");
+    }
+    test.run("check --fix dc/main.lb");
+    assert_eq!(test.read("hosts.lb"), "host a = 10.0.0.1\nhost b = 10.0.0.2\n");
+    assert_eq!(test.run("check .").clean(), "");
+    // Nothing is told of a root that no file was named of.
+    let test = shared().file("edge/b.lb", "balance tcp 90 -> nosuch\n");
+    assert_eq!(found(&test, "dc/x.lb"), [""; 0], "what a broken program uses is not known");
+    test.run("check --fix dc/x.lb").clean();
+    assert!(test.read("hosts.lb").contains("host b"));
+}
+
+#[test]
+fn a_suppression_is_of_use_where_any_root_has_its_finding() {
+    let test = Test::new()
+        .file("lbc.toml", "roots = [\"a.lb\", \"b.lb\"]\n")
+        .file("pools.lb", "pool p = 10.0.0.1 # lbc: ignore[LB202] for b\n")
+        .file("a.lb", "include \"pools.lb\"\nbalance tcp 80 -> 10.0.0.1\n")
+        .file("b.lb", "include \"pools.lb\"\nbalance tcp 80 -> p\n");
+    for path in [".", "a.lb", "b.lb"] {
+        assert_eq!(found(&test, path), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn a_fix_is_unsafe_where_it_changes_any_root() {
+    let pools = "pool p = 10.0.0.1, 10.0.0.1, 10.0.0.2, 10.0.0.3\n";
+    let test = Test::new()
+        .file("lbc.toml", "roots = [\"a.lb\", \"b.lb\"]\n")
+        .file("pools.lb", pools)
+        .file("a.lb", "include \"pools.lb\"\nbalance tcp 80 -> p\n")
+        .file("b.lb", "include \"pools.lb\"\nbalance tcp 80 by round-robin -> p\n");
+    for path in [".", "a.lb", "pools.lb"] {
+        let run = test.run(&format!("check --fix {path}"));
+        assert!(run.stdout.contains("1 can be fixed with `--fix --unsafe-fixes`"), "{}", run.show());
+        assert_eq!(test.read("pools.lb"), pools);
+    }
+    let test = test.file("b.lb", "include \"pools.lb\"\nbalance tcp 80 -> p\n");
+    test.run("check --fix a.lb");
+    assert!(test.read("pools.lb").contains("10.0.0.1 weight 2"));
+}
+
+#[test]
+fn without_it_the_files_beside_the_named_ones_count() {
+    let hosts = "host a = 10.0.0.1\nhost b = 10.0.0.2\nhost c = 10.0.0.3\n";
+    let test = Test::new().file("hosts.lb", hosts).file("main.lb", "include \"hosts.lb\"\nbalance tcp 80 -> a, b\n");
+    assert_eq!(found(&test, "."), ["hosts.lb:3:6: LB202"]);
+    assert_eq!(found(&test, "main.lb"), ["hosts.lb:3:6: LB202"]);
+    assert_eq!(found(&test, "hosts.lb"), ["hosts.lb:3:6: LB202"]);
+    // What was not named is not changed.
+    test.run("check --fix main.lb");
+    assert_eq!(test.read("hosts.lb"), hosts);
+    assert_eq!(test.run("check --fix hosts.lb").code, Some(0));
+    assert_eq!(test.read("hosts.lb"), "host a = 10.0.0.1\nhost b = 10.0.0.2\n");
+    // Who else uses it may be further off, and need not include it.
+    let test = Test::new()
+        .file(".git/HEAD", "")
+        .file("lib/hosts.lb", hosts)
+        .file("one/main.lb", "include \"../lib/hosts.lb\"\nbalance tcp 80 -> a\n")
+        .file("two/main.lb", "include \"../mid.lb\"\nbalance tcp 80 by round-robin -> b\n")
+        .file("mid.lb", "include \"lib/hosts.lb\"\n")
+        .file("loose.lb", "balance tcp 81 -> c:80\n");
+    assert_eq!(found(&test, "lib/hosts.lb one/main.lb"), [""; 0]);
+    // A file of declarations alone is for others.
+    let test = Test::new().file("hosts.lb", hosts).file("pool.lb", "pool p = 10.0.0.1, 10.0.0.1\n");
+    assert_eq!(found(&test, "hosts.lb"), [""; 0]);
+    test.run("check --fix pool.lb");
+    assert_eq!(test.read("pool.lb"), "pool p = 10.0.0.1, 10.0.0.1\n");
+}
+
+#[test]
+fn standard_input_belongs_where_its_name_says() {
+    let test = Test::new()
+        .file("d/lbc.toml", "management-ports = [80]\n[per-file-ignores]\n\"./y.lb\" = [\"LB102\"]\n")
+        .stdin("balance tcp 80 -> 10.0.0.1\n");
+    assert_eq!(found(&test, "--stdin-filename d/x.lb -"), ["d/x.lb:1:13: LB102"]);
+    assert_eq!(found(&test, "--stdin-filename d/y.lb -"), [""; 0]);
+    assert_eq!(found(&test, "-"), [""; 0]);
+}

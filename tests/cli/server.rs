@@ -367,6 +367,47 @@ fn quick_fixes_are_those_of_the_lints() {
     assert_eq!(actions[0]["isPreferred"], false);
 }
 
+/// What `source.fixAll.lbc` makes of a document.
+fn fixed(editor: &mut Editor<'_>, path: &str, text: &str) -> String {
+    let uri = editor.uri(path);
+    let start = json!({ "line": 0, "character": 0 });
+    let params = json!({ "textDocument": { "uri": uri }, "range": { "start": start, "end": start },
+        "context": { "diagnostics": [], "only": ["source.fixAll"] } });
+    match editor.ok("textDocument/codeAction", params)[0]["edit"]["changes"][&uri].clone() {
+        Value::Null => text.to_owned(),
+        edits => edited(text, &edits),
+    }
+}
+
+#[test]
+fn all_fixes_are_those_of_the_command_line() {
+    let text = "host a = 10.0.0.1\npool p = a\npool q = p\nbalance tcp 80 -> 10.0.0.1 weight 50, 10.0.0.2 weight 50\n";
+    let test = Test::new().file("web.lb", text);
+    let mut editor = Editor::new(&test);
+    editor.open_file("web.lb");
+    assert_eq!(fixed(&mut editor, "web.lb", text), "balance tcp 80 -> 10.0.0.1, 10.0.0.2\n");
+}
+
+#[test]
+fn what_files_that_are_not_open_use_is_used() {
+    let hosts = "host a = 10.0.0.1\nhost b = 10.0.0.2\n";
+    let main = "include \"hosts.lb\"\nbalance tcp 80 -> a, b\n";
+    // Beside it, in another root, or nowhere to be seen.
+    for test in [
+        Test::new().file("hosts.lb", hosts).file("main.lb", main),
+        Test::new()
+            .file("hosts.lb", hosts)
+            .file("main.lb", main)
+            .file("lbc.toml", "roots = [\"hosts.lb\", \"main.lb\"]\n"),
+        Test::new().file("hosts.lb", hosts),
+    ] {
+        let mut editor = Editor::new(&test);
+        editor.open_file("hosts.lb");
+        assert_eq!(editor.codes("hosts.lb"), [""; 0]);
+        assert_eq!(fixed(&mut editor, "hosts.lb", hosts), hosts);
+    }
+}
+
 #[test]
 fn places_are_counted_in_utf_16() {
     let text = "# é🙂\nhost a = 10.0.0.1 # 🙂🙂\nbalance tcp 80 log \"🙂é\" -> a:8080, missing:80\n";
@@ -446,7 +487,9 @@ fn names_are_followed_across_files() {
 
 #[test]
 fn lbc_toml_holds_and_its_mistakes_are_shown() {
-    let test = Test::new().file("lbc.toml", "ignore = [\"LB202\"]\n").file("web.lb", "host a = 10.0.0.1\n");
+    let test = Test::new()
+        .file("lbc.toml", "ignore = [\"LB202\"]\n")
+        .file("web.lb", "host a = 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n");
     let mut editor = Editor::new(&test);
     editor.open_file("web.lb");
     assert_eq!(editor.codes("web.lb"), [""; 0]);

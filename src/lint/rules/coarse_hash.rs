@@ -13,7 +13,7 @@ pub const LINT: Lint = Lint {
         why: "A bucket is dealt whole. With 7 of them no backend can have a share of 10 %: it gets 14 %. The default of 49 is \
               off by up to 2 points; 343 are never off by more than 0.3.",
         example: "balance tcp 80 by source-hash buckets 7 -> 10.0.0.1 weight 9, 10.0.0.2 weight 1\n",
-        instead: "balance tcp 80 by source-hash buckets 343 -> 10.0.0.1 weight 9, 10.0.0.2 weight 1\n",
+        instead: "balance tcp 80 by source-hash buckets 49 -> 10.0.0.1 weight 9, 10.0.0.2 weight 1\n",
         fix: "Unsafe: clients move to other backends. It writes the smallest number of buckets that is fine enough.",
     },
     check,

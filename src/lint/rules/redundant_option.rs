@@ -2,10 +2,10 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::diagnostic::{Applicability, Code, Diagnostic, Fix, at};
+use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
 use crate::ir::{Family, PerFamily};
 use crate::lint::context::{Context, List};
-use crate::lint::edit::{remove_option, remove_weight};
+use crate::lint::edit::{remove_option, remove_statement, remove_weight};
 use crate::lint::{Doc, Lint};
 use crate::option::by::By;
 use crate::option::{BalanceOption, Kind};
@@ -33,12 +33,20 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         match &item.statement {
             Statement::Default(default) => {
                 let known = defaults.entry(source).or_default();
-                known.extend(default.options.iter().map(|option| (option.kind.keyword(), option)));
+                for option in &default.options {
+                    let edit = match default.options.as_slice() {
+                        [_] => remove_statement(context.program, source, item),
+                        _ => remove_option(context.program, source, option),
+                    };
+                    let before = known.insert(option.kind.keyword(), option);
+                    found.extend(option_of(context, source, option, before, edit));
+                }
             }
             Statement::Balance(balance) => {
                 for option in &balance.options {
                     let default = defaults.get(&source).and_then(|known| known.get(option.kind.keyword())).copied();
-                    found.extend(option_of(context, source, option, default));
+                    let edit = remove_option(context.program, source, option);
+                    found.extend(option_of(context, source, option, default, edit));
                 }
             }
             Statement::Include(_) | Statement::Host(_) | Statement::Net(_) | Statement::Pool(_) => {}
@@ -66,16 +74,16 @@ fn option_of(
     source: SourceId,
     option: &BalanceOption,
     default: Option<&BalanceOption>,
+    edit: Edit,
 ) -> Option<Diagnostic> {
     let loc = at(source, option.span);
     let text = context.text(source, option.span);
-    let edits = || vec![remove_option(context.program, source, option)];
     if let Some(default) = default {
         let same = is_same(&option.kind, &default.kind);
         return same.then(|| {
             let message = format!("`{text}` is the default already");
             let label = at(source, default.span);
-            tell(loc, message, "leave it out", edits()).label(label, "the default")
+            tell(loc, message, "leave it out", vec![edit]).label(label, "the default")
         });
     }
     let why = match &option.kind {
@@ -100,7 +108,7 @@ fn option_of(
         | Kind::Counter
         | Kind::Log(_) => return None,
     };
-    Some(tell(loc, format!("`{text}` {why}"), "leave it out", edits()))
+    Some(tell(loc, format!("`{text}` {why}"), "leave it out", vec![edit]))
 }
 
 /// Whether two options without names say the same; those with names are not compared.
@@ -127,7 +135,7 @@ fn is_everyone(nets: &[NetItem]) -> bool {
     all.v4 && all.v6
 }
 
-fn tell(loc: Loc, message: String, help: &str, edits: Vec<crate::diagnostic::Edit>) -> Diagnostic {
+fn tell(loc: Loc, message: String, help: &str, edits: Vec<Edit>) -> Diagnostic {
     Diagnostic::warning(Code::RedundantOption, loc, message).here("changes nothing").help(help).fix(Some(Fix::new(
         Applicability::Safe,
         help,

@@ -2,7 +2,7 @@
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix};
 use crate::lint::context::{Balanced, Context};
-use crate::lint::edit::{remove_statement, starts_line, statement_text};
+use crate::lint::edit::block;
 use crate::lint::overlap::Overlap;
 use crate::lint::{Doc, Lint};
 use crate::statement::{Item, Statement};
@@ -88,14 +88,13 @@ fn reorder(context: &Context<'_>, own: &Balanced<'_>, takers: &[&Balanced<'_>]) 
     if start >= end || end - start > MAX_MOVE || items[start..end].iter().any(stays) {
         return None;
     }
-    let removed = remove_statement(context.program, own.source, own.item);
-    let moved = statement_text(context.program, &removed);
-    let start = first.item.span.start;
-    if !starts_line(text, start) || !starts_line(text, removed.loc.span.start) || start >= removed.loc.span.start {
+    let (to, from) = (block(context.program, own.source, first.item)?, block(context.program, own.source, own.item)?);
+    if to.end > from.start {
         return None;
     }
-    let moved = if moved.ends_with('\n') { moved.to_owned() } else { format!("{moved}\n") };
-    let edits = vec![Edit::insert(own.source, start, moved), removed];
+    let moved = text[from.range()].to_owned();
+    let moved = if moved.ends_with('\n') { moved } else { format!("{moved}\n") };
+    let edits = vec![Edit::insert(own.source, to.start, moved), Edit::remove(own.source, from)];
     Some(Fix::new(Applicability::Unsafe, format!("move it before `{}`", first.service.name), edits))
 }
 

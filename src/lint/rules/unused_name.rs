@@ -1,6 +1,6 @@
 //! LB202
 
-use foldhash::{HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Fix, at};
 use crate::ir::options::SourceNat;
@@ -9,10 +9,10 @@ use crate::lint::edit::remove_statement;
 use crate::lint::{Doc, Lint};
 use crate::option::{BalanceOption, Kind};
 use crate::source::{SourceId, Span};
-use crate::statement::Statement;
 use crate::statement::backends::{Backends, Server};
 use crate::statement::listen::Destination;
 use crate::statement::net::NetItem;
+use crate::statement::{Item, Statement};
 
 pub const LINT: Lint = Lint {
     code: Code::UnusedName,
@@ -66,24 +66,51 @@ impl<'a> Uses<'a> {
         let every_net = context.config.services().iter().any(|service| hairpin(&service.options.source_nat));
         let mut uses = Uses { names: HashSet::new(), every_net };
         uses.names.extend(context.program.weights.iter().map(|(name, _)| name.as_str()));
+        let mut waiting: HashMap<&str, (SourceId, &Item)> = HashMap::new();
         for (source, item) in context.program.items() {
-            match &item.statement {
-                Statement::Net(net) => net.items.iter().for_each(|item| uses.item(context, source, item)),
-                Statement::Pool(pool) => uses.backends(context, source, &pool.backends),
-                Statement::Default(default) => uses.options(context, source, &default.options),
-                Statement::Balance(balance) => {
-                    for destination in &balance.listen.destinations {
-                        if let Destination::Name(name) = destination {
-                            uses.name(context, source, *name);
-                        }
-                    }
-                    uses.options(context, source, &balance.options);
-                    uses.backends(context, source, &balance.backends);
-                }
-                Statement::Include(_) | Statement::Host(_) => {}
+            let name = match &item.statement {
+                Statement::Net(_) if every_net => None,
+                Statement::Net(net) => Some(net.name),
+                Statement::Pool(pool) => Some(pool.name),
+                Statement::Include(_) | Statement::Host(_) | Statement::Default(_) | Statement::Balance(_) => None,
+            };
+            match name.filter(|_| context.settings.is_thorough) {
+                Some(name) => drop(waiting.insert(context.text(source, name), (source, item))),
+                None => uses.statement(context, source, item),
             }
         }
+        uses.follow(context, waiting);
         uses
+    }
+
+    /// Adds what used nets and pools refer to.
+    fn follow(&mut self, context: &Context<'a>, mut waiting: HashMap<&'a str, (SourceId, &'a Item)>) {
+        let mut new: Vec<&str> = self.names.iter().copied().collect();
+        while let Some(name) = new.pop() {
+            let Some((source, item)) = waiting.remove(name) else { continue };
+            let mut own = Uses { names: HashSet::new(), every_net: self.every_net };
+            own.statement(context, source, item);
+            new.extend(own.names.into_iter().filter(|name| self.names.insert(name)));
+        }
+    }
+
+    /// Adds what a statement refers to.
+    fn statement(&mut self, context: &Context<'a>, source: SourceId, item: &Item) {
+        match &item.statement {
+            Statement::Net(net) => net.items.iter().for_each(|item| self.item(context, source, item)),
+            Statement::Pool(pool) => self.backends(context, source, &pool.backends),
+            Statement::Default(default) => self.options(context, source, &default.options),
+            Statement::Balance(balance) => {
+                for destination in &balance.listen.destinations {
+                    if let Destination::Name(name) = destination {
+                        self.name(context, source, *name);
+                    }
+                }
+                self.options(context, source, &balance.options);
+                self.backends(context, source, &balance.backends);
+            }
+            Statement::Include(_) | Statement::Host(_) => {}
+        }
     }
 
     fn name(&mut self, context: &Context<'a>, source: SourceId, name: Span) {
