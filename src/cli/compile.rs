@@ -149,8 +149,7 @@ impl Compile {
                     Some(text) => compare(path, text)?,
                     None => compare(path, &rules.text())?,
                 };
-                let flows =
-                    stale.as_deref().map(|changed| stale_flows(&config, &program.sources, changed)).unwrap_or_default();
+                let flows = stale.as_deref().map(|changed| stale_flows(&program, &config, changed)).unwrap_or_default();
                 if !flows.is_empty() && settings.selection.has(Code::UdpStaleFlows) {
                     report(global, Stream::Err, &program.sources, &sort(&program, flows))?;
                 }
@@ -224,8 +223,10 @@ impl Compile {
     ) -> Result<(Rules, ir::Config, Vec<Diagnostic>), Vec<Diagnostic>> {
         let config = resolve::check(program, syntax)?;
         let lints = lint::check(program, &config, settings);
-        // Nothing asks for the statements any more: the rules take their place in memory.
-        program.files = Vec::new();
+        // Nothing asks for the statements any more, unless findings are to come: the rules take their place in memory.
+        if self.check.is_none() {
+            program.files = Vec::new();
+        }
         let sticky_store = match self.sticky_store {
             Some(Store::Ipset) => StickyStore::Ipset,
             Some(Store::Recent) | None => StickyStore::Recent,

@@ -61,6 +61,11 @@ fn udp_stale_flows() {
         let moved = test.file("web.lb", &format!("# a comment\n{old}"));
         let run = moved.run(&args);
         assert!(run.code == Some(1) && !run.stderr.contains("LB110"), "{}", run.show());
+        let quiet =
+            format!("# lbc: ignore[LB110] restarted by hand\n{}", old.replace("dns -> 10.0.0.1", "dns -> 10.0.0.2"));
+        let moved = moved.file("web.lb", &quiet);
+        let run = moved.run(&args);
+        assert!(run.code == Some(1) && !run.stderr.contains("LB110"), "{}", run.show());
         // What is in no file any more has left its flows behind, unless it was none of UDP.
         let less = moved.file("web.lb", old.lines().next().expect("a first line"));
         let run = less.run(&args);

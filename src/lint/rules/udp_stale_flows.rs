@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::ir::{Config, Destination, Service};
 use crate::lint::context::Context;
-use crate::lint::{Doc, Lint};
+use crate::lint::select::Selection;
+use crate::lint::{Doc, Lint, suppress};
+use crate::program::Program;
 use crate::source::{Sources, Span};
 use crate::statement::balance::Protocol;
 use crate::statement::net::show;
@@ -39,8 +41,15 @@ struct Lines<'p> {
     file: &'p str,
 }
 
-/// The findings where the rules of some services changed or went, by the patch from the old rules to the new ones.
-pub fn stale_flows(config: &Config, sources: &Sources, patch: &str) -> Vec<Diagnostic> {
+/// What no comment suppresses where the rules of some services changed or went, by the patch from the old rules to the new.
+pub fn stale_flows(program: &Program, config: &Config, patch: &str) -> Vec<Diagnostic> {
+    let mut found = suppress::apply(program, &Selection::mistakes(), changed(config, &program.sources, patch));
+    // Which suppressions are of use was said before.
+    found.retain(|one| one.code == Code::UdpStaleFlows);
+    found
+}
+
+fn changed(config: &Config, sources: &Sources, patch: &str) -> Vec<Diagnostic> {
     let mut services: BTreeMap<&str, Lines<'_>> = BTreeMap::new();
     for line in patch.lines().skip(2) {
         let (is_added, text) = match (line.strip_prefix('+'), line.strip_prefix('-')) {
