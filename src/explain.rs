@@ -1,12 +1,15 @@
 //! What a service's rules hold and why: for every backend the wanted share, the number that goes into the rule, and what
 //! the kernel makes of that number.
 
+use std::cmp::Reverse;
+
 use num_bigint::{BigInt, BigUint};
 use num_rational::BigRational;
 use num_traits::{One, Zero};
 
 use crate::ir::share::{Share, shares};
 use crate::ir::{Algorithm, Backend, Group};
+use crate::target::nft::{Shape, row_size};
 use crate::target::split::{self, ALWAYS, Draw, Probability, Turns, Weights};
 use crate::target::{Layout, cost};
 
@@ -14,7 +17,7 @@ use crate::target::{Layout, cost};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Iptables(Layout),
-    Nft,
+    Nft(Shape),
 }
 
 /// One backend of a service in a family.
@@ -71,7 +74,7 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
     let mut explained = Explained { lines: group.backends.iter().zip(wanted).map(none).collect(), slots: None };
     let max = match form {
         Form::Iptables(_) => u64::MAX >> 1,
-        Form::Nft => u64::from(u32::MAX),
+        Form::Nft(_) => u64::from(u32::MAX),
     };
     let weights = split::weights(&group.members, max).ok()?;
     match (algorithm, form, weights.backends.as_slice()) {
@@ -81,7 +84,9 @@ pub fn explain(group: &Group, algorithm: Algorithm, form: Form) -> Option<Explai
             line.why = "the only one: nothing to pick".to_owned();
         }
         (Algorithm::Random, Form::Iptables(layout), _) => chances(weights, layout, &mut explained.lines)?,
-        (Algorithm::Random, Form::Nft, _) => ranges(&weights, &mut explained.lines),
+        (Algorithm::Random, Form::Nft(Shape::Map), _) => ranges(&weights, &mut explained.lines),
+        (Algorithm::Random, Form::Nft(Shape::Shared), _) => ranges(&sorted(weights), &mut explained.lines),
+        (Algorithm::Random, Form::Nft(Shape::Row), _) => draws(&weights, &mut explained.lines),
         (Algorithm::RoundRobin, ..) => {
             let slots = split::slots(&weights);
             turns(&slots, form, &mut explained.lines);
@@ -176,12 +181,115 @@ fn ranges(weights: &Weights, lines: &mut [Line]) {
     }
 }
 
+/// As services share them: the heaviest first.
+fn sorted(weights: Weights) -> Weights {
+    let mut order: Vec<usize> = (0..weights.weights.len()).collect();
+    order.sort_by_key(|&nth| Reverse(weights.weights[nth]));
+    Weights {
+        backends: order.iter().map(|&nth| weights.backends[nth]).collect(),
+        weights: order.iter().map(|&nth| weights.weights[nth]).collect(),
+        exact: weights.exact,
+    }
+}
+
+/// nft without maps: each rule draws for what those before it have left. Of many, rules for some of them each come first.
+fn draws(weights: &Weights, lines: &mut [Line]) {
+    let parts = weights.weights.iter().copied().zip(weights.backends.iter().copied()).collect();
+    for (steps, index) in in_rows(parts, true) {
+        let line = &mut lines[index as usize];
+        line.real = steps.iter().fold(Share::one(), |real, step| real * &step.real);
+        let why: Vec<&str> = steps.iter().map(|step| step.why.as_str()).collect();
+        line.why = if why.is_empty() { "all".to_owned() } else { why.join(", then ") };
+        let told = |text: fn(&Drawn) -> Option<&str>| {
+            let list: Vec<&str> = steps.iter().filter_map(text).collect();
+            (!list.is_empty()).then(|| list.join(", "))
+        };
+        line.number = told(|step| step.number.as_deref());
+        line.stored = told(|step| step.stored.as_deref());
+    }
+}
+
+/// One rule on the way to a backend.
+#[derive(Clone)]
+struct Drawn {
+    /// What it compares; `None` for what is left.
+    number: Option<String>,
+    stored: Option<String>,
+    real: Share,
+    why: String,
+}
+
+/// The rules on the way to each part.
+fn in_rows<T>(parts: Vec<(u64, T)>, lowest: bool) -> Vec<(Vec<Drawn>, T)> {
+    let Some(size) = row_size(parts.len()) else {
+        return row(parts, lowest).into_iter().map(|(step, part)| (vec![step], part)).collect();
+    };
+    let mut groups: Vec<(u64, Vec<(u64, T)>)> = Vec::new();
+    for part in parts {
+        match groups.last_mut().filter(|(_, group)| group.len() < size) {
+            Some((weight, group)) => {
+                *weight += part.0;
+                group.push(part);
+            }
+            None => groups.push((part.0, vec![part])),
+        }
+    }
+    let below = |(step, group): (Drawn, Vec<(u64, T)>)| {
+        let inner = row(group, lowest).into_iter();
+        inner.map(move |(own, part)| (vec![step.clone(), own], part)).collect::<Vec<_>>()
+    };
+    row(groups, lowest).into_iter().flat_map(below).collect()
+}
+
+/// Rules in a row, each for its part of what is left; `lowest` where the ratio may be brought to lowest terms.
+fn row<T>(parts: Vec<(u64, T)>, lowest: bool) -> Vec<(Drawn, T)> {
+    let mut left: u64 = parts.iter().map(|(weight, _)| weight).sum();
+    let mut reached = Share::one();
+    let mut list = Vec::with_capacity(parts.len());
+    for (nth, (weight, part)) in parts.into_iter().enumerate() {
+        let of = if nth == 0 { "all" } else { "what is left" };
+        let step = match weight == left {
+            true => Drawn { number: None, stored: None, real: reached.clone(), why: "all that is left".to_owned() },
+            false => {
+                let divisor = if lowest { num_integer::gcd(weight, left) } else { 1 };
+                let (own, modulus) = (weight / divisor, left / divisor);
+                // See `ranges`.
+                let drawn = (u128::from(own) << 32).div_ceil(u128::from(modulus)) as u64;
+                let share = Share::new(drawn.into(), BigUint::one() << 32u32);
+                let real = &reached * &share;
+                reached *= Share::one() - share;
+                let numbers = if own == 1 { "0".to_owned() } else { format!("0-{}", own - 1) };
+                let number = Some(format!("{numbers} of {modulus}"));
+                Drawn {
+                    number,
+                    stored: Some(format!("{drawn} / 2^32")),
+                    real,
+                    why: format!("{} of {of}", fraction(weight, left)),
+                }
+            }
+        };
+        left -= weight;
+        list.push((step, part));
+    }
+    list
+}
+
 /// A round robin: one rule or map element for each slot of a turn.
 fn turns(slots: &[u32], form: Form, lines: &mut [Line]) {
     let count = slots.len() as u64;
     let mut numbers: Vec<Vec<String>> = vec![Vec::new(); lines.len()];
     match form {
-        Form::Nft => (0..).zip(slots).for_each(|(nth, slot): (u64, _)| numbers[*slot as usize].push(nth.to_string())),
+        Form::Nft(Shape::Map | Shape::Shared) => {
+            (0..).zip(slots).for_each(|(nth, slot): (u64, _)| numbers[*slot as usize].push(nth.to_string()));
+        }
+        Form::Nft(Shape::Row) => {
+            let runs = slots.chunk_by(|one, next| one == next).map(|run| (run.len() as u64, run[0]));
+            for (steps, slot) in in_rows(runs.collect(), false) {
+                let own: Vec<String> =
+                    steps.into_iter().map(|step| step.number.unwrap_or_else(|| "(rest)".to_owned())).collect();
+                numbers[slot as usize].push(own.join(", "));
+            }
+        }
         Form::Iptables(layout) => count_off(&split::turns(slots, cost::turns(layout)), "", &mut numbers),
     }
     for (index, (line, numbers)) in lines.iter_mut().zip(&numbers).enumerate() {
@@ -284,12 +392,34 @@ mod tests {
 
     #[test]
     fn ranges_of_numgen_cover_all_that_can_be_drawn() {
-        let explained = explain(&group(&[2, 0, 1]), Algorithm::Random, Form::Nft).expect("small weights");
+        let explained = explain(&group(&[2, 0, 1]), Algorithm::Random, Form::Nft(Shape::Map)).expect("small weights");
         let numbers: Vec<_> = explained.lines.iter().map(|line| line.number.as_deref()).collect();
         assert_eq!(numbers, [Some("0-1"), None, Some("2")]);
         assert_eq!(explained.lines[0].stored.as_deref(), Some("2863311531 / 2^32"));
         let sum: Share = explained.lines.iter().map(|line| line.real.clone()).sum();
         assert!(sum.is_one());
+    }
+
+    #[test]
+    fn in_large_programs_numbers_are_those_of_rows_and_shared_chains() {
+        let numbers = |weights: &[u16], algorithm, shape| -> Vec<Option<String>> {
+            let explained = explain(&group(weights), algorithm, Form::Nft(shape)).expect("small weights");
+            let sum: Share = explained.lines.iter().map(|line| line.real.clone()).sum();
+            assert!(sum.is_one());
+            let limit = BigRational::new(BigInt::one(), BigInt::one() << 31u32);
+            assert!(explained.lines.iter().all(|line| line.error() <= limit && -line.error() <= limit));
+            explained.lines.into_iter().map(|line| line.number).collect()
+        };
+        let told = |list: &[Option<&str>]| list.iter().map(|one| one.map(str::to_owned)).collect::<Vec<_>>();
+        let (random, turns) = (Algorithm::Random, Algorithm::RoundRobin);
+        let row = [Some("0 of 2"), Some("0-1 of 3"), None];
+        assert_eq!(numbers(&[3, 2, 1], random, Shape::Row), told(&row));
+        assert_eq!(numbers(&[1, 2, 3], random, Shape::Shared), told(&[Some("5"), Some("3-4"), Some("0-2")]));
+        let slots = [Some("0 of 6, 0 of 4, (rest)"), Some("0 of 5, 0 of 2"), Some("0 of 3")];
+        assert_eq!(numbers(&[3, 2, 1], turns, Shape::Row), told(&slots));
+        let many = numbers(&[1; 20], random, Shape::Row);
+        assert_eq!(many[0].as_deref(), Some("0 of 4, 0 of 5"));
+        assert_eq!(many[19], None);
     }
 
     #[test]

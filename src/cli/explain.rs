@@ -14,7 +14,7 @@ use crate::explain::{Explained, Form, Line, explain};
 use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface, Service};
 use crate::option::Else;
 use crate::resolve;
-use crate::target::Layout;
+use crate::target::{Layout, nft};
 
 use super::input::Input;
 use super::render::{Stream, printable, report};
@@ -78,22 +78,19 @@ impl Explain {
             let near = near.map_or_else(String::new, |near| format!("; {near}"));
             return Err(Failure::new(format!("there is no service `{name}`{near}")));
         }
-        let form = match target {
-            Target::Iptables => Form::Iptables(Layout::Auto),
-            Target::Nft | Target::NftJson => Form::Nft,
-        };
+        let forms = Forms::of(&config, target);
         match wants_json(global) {
             true => {
-                let services = services.iter().map(|service| json(&config, service, form)).collect();
+                let services = services.iter().map(|service| json(&config, service, &forms)).collect();
                 print_json(global, &Json { format_version: "1.0", target: target.name(), services })?;
             }
             false => {
                 let look = Look::new(global);
-                let texts: Vec<String> = services.iter().map(|service| text(&look, &config, service, form)).collect();
+                let texts: Vec<String> = services.iter().map(|service| text(&look, &config, service, &forms)).collect();
                 let mut all = texts.join("\n");
                 if services.iter().any(|service| picks(service)) {
                     all.push('\n');
-                    all.push_str(&look.ink(Ink::Dim, teaching(form)));
+                    all.push_str(&look.ink(Ink::Dim, teaching(&forms)));
                 }
                 look.print(&all)?;
             }
@@ -114,15 +111,49 @@ fn picks(service: &Service) -> bool {
     Family::ALL.iter().any(several)
 }
 
-fn teaching(form: Form) -> &'static str {
-    match form {
-        Form::Iptables(_) => {
+/// How each service's rules pick.
+enum Forms {
+    Iptables,
+    Nft(nft::Shapes),
+}
+
+impl Forms {
+    fn of(config: &Config, target: Target) -> Forms {
+        let shapes = |format| Forms::Nft(nft::Shapes::of(config, Layout::Auto, format));
+        match target {
+            Target::Iptables => Forms::Iptables,
+            Target::Nft => shapes(nft::Format::Text),
+            Target::NftJson => shapes(nft::Format::Json),
+        }
+    }
+
+    fn get(&self, config: &Config, service: &Service, family: Family) -> Form {
+        let same = |other: &Service| std::ptr::eq(other, service);
+        match self {
+            Forms::Iptables => Form::Iptables(Layout::Auto),
+            Forms::Nft(shapes) => {
+                let place = config.services().iter().position(same).expect("a service of the program");
+                Form::Nft(shapes.get(place, family))
+            }
+        }
+    }
+}
+
+fn teaching(forms: &Forms) -> &'static str {
+    match forms {
+        Forms::Iptables => {
             "iptables asks the rules of a chain one after the other, and a rule decides only about the\n\
              connections that the rules above it left: of three equal backends the first rule takes 1/3,\n\
              the second 1/2 of the rest, and the third the rest, without a number. The kernel compares 31\n\
              random bits with the stored number; `off by` is how far that is from the exact share."
         }
-        Form::Nft => {
+        Forms::Nft(shapes) if shapes.is_large() => {
+            "In a program of this size, services of the same weights share a chain that draws one number and\n\
+             looks it up in a map, the heaviest backends first; what needs rules of its own has them in a\n\
+             row, where `0-1 of 3` is a number below 3 that is drawn for what the rules above have left. The\n\
+             kernel scales 32 random bits to that range; `off by` is how far that is from the exact share."
+        }
+        Forms::Nft(_) => {
             "nft draws one number below the sum of the weights and looks it up in a map, where each backend\n\
              has as many numbers as its weight. The kernel scales 32 random bits to that range; `off by` is\n\
              how far that is from the exact share."
@@ -132,7 +163,7 @@ fn teaching(form: Form) -> &'static str {
 
 // ---- for people -----------------------------------------------------------------------------------------------------
 
-fn text(look: &Look, config: &Config, service: &Service, form: Form) -> String {
+fn text(look: &Look, config: &Config, service: &Service, forms: &Forms) -> String {
     let name = look.ink(Ink::Bold, &printable(&service.name));
     let mut text = format!("{name}  {}  {}\n", config.origin(service), printable(&listener(service)));
     for condition in conditions(service) {
@@ -150,7 +181,7 @@ fn text(look: &Look, config: &Config, service: &Service, form: Form) -> String {
                 if hashed && family == Family::V6 {
                     text.push_str(&look.ink(Ink::Dim, IPV6_HASH));
                 }
-                match explain(group, service.algorithm, form) {
+                match explain(group, service.algorithm, forms.get(config, service, family)) {
                     Some(explained) => text.push_str(&table(look, &explained)),
                     None => text.push_str("    a share is too small for this target\n"),
                 }
@@ -321,7 +352,7 @@ struct JsonBackend {
     why: String,
 }
 
-fn json(config: &Config, service: &Service, form: Form) -> JsonService {
+fn json(config: &Config, service: &Service, forms: &Forms) -> JsonService {
     let families = Family::ALL.into_iter().filter_map(|family| {
         let name = match family {
             Family::V4 => "ipv4",
@@ -330,7 +361,7 @@ fn json(config: &Config, service: &Service, form: Form) -> JsonService {
         let (state, explained) = match service.body(family)? {
             Body::Closed => ("closed", None),
             Body::Drained(_) => ("drained", None),
-            Body::Balance(group) => ("balance", explain(group, service.algorithm, form)),
+            Body::Balance(group) => ("balance", explain(group, service.algorithm, forms.get(config, service, family))),
         };
         let explained = explained.unwrap_or(Explained { lines: Vec::new(), slots: None });
         let slot = |slot: &u32| explained.lines[*slot as usize].backend.to_string();

@@ -35,11 +35,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let names = Names::of(config);
     let source_nat = source_nat::chains(config, &names, options.layout)?;
     let large = shape::is_large(config, options.layout);
-    let tables = |hook| PerFamily {
-        v4: table(config, Family::V4, hook, MAX_RANGES),
-        v6: table(config, Family::V6, hook, MAX_RANGES),
-    };
-    let tables = Hook::ALL.map(|hook| (hook, tables(hook)));
+    let tables = tables(config);
     let shared = match large {
         true => shared(config, &names, &tables, format),
         false => Shared::default(),
@@ -109,6 +105,15 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let (counters, memories) = (made.counters, made.memories);
     let Unfold { sets, ports, .. } = unfold;
     Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
+}
+
+/// The dispatch of both hooks.
+pub fn tables(config: &Config) -> [(Hook, PerFamily<Table>); 2] {
+    let of = |hook| PerFamily {
+        v4: table(config, Family::V4, hook, MAX_RANGES),
+        v6: table(config, Family::V6, hook, MAX_RANGES),
+    };
+    Hook::ALL.map(|hook| (hook, of(hook)))
 }
 
 /// Protocol and ports that a cell is for, and what stands in it.

@@ -60,6 +60,8 @@ pub use dump::{Dump, ReadError};
 pub use lower::lower;
 pub use model::Ruleset;
 pub use proof::{prove_json, prove_text};
+pub use shape::{Shape, Shapes};
+pub use unfold::row_size;
 pub use version::Version;
 pub use walk::Evaluator;
 

@@ -6,9 +6,14 @@
 //! some 15 us, however many there are. A new connection of a random one of 10,000 services pays about 1.3 us above what
 //! connection tracking takes for two look-ups in named maps, and 2.1 us for ten rules in a chain of its own.
 
-use crate::dispatch::Shape;
+use crate::dispatch;
 use crate::ir::{Body, Config, Family, Service};
 use crate::target::Layout;
+
+use super::Format;
+use super::lower::tables;
+use super::names::Names;
+use super::shared::{Shared, shared};
 
 /// Maps and sets inside rules up to which a program keeps them: they are read where they are used.
 pub const MAX_WRITTEN_OUT: usize = 250;
@@ -39,10 +44,52 @@ pub const MAX_CELLS_IN_A_ROW: usize = 8;
 
 /// The tree over prefixes and ranges that overlap: a look-up in a map of one field costs about as much with a few
 /// elements as with many, and a rule of two steps some 30 ns, so nodes are wide and leaves small.
-pub const WIDE: Shape = Shape { fan_out: 32, leaf: 8 };
+pub const WIDE: dispatch::Shape = dispatch::Shape { fan_out: 32, leaf: 8 };
 
 /// Maps above each other in that tree: with what stands before and behind, chains are not too deep.
 pub const WIDE_DEPTH: usize = 4;
+
+/// How a service's chain picks a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// By a map in its rule.
+    Map,
+    /// By a chain that services of the same weights share: the heaviest backends come first.
+    Shared,
+    /// By rules in a row.
+    Row,
+}
+
+/// The shapes of a program's services.
+pub struct Shapes {
+    is_large: bool,
+    shared: Shared,
+}
+
+impl Shapes {
+    pub fn of(config: &Config, layout: Layout, format: Format) -> Shapes {
+        let is_large = is_large(config, layout);
+        let shared = match is_large {
+            true => shared(config, &Names::of(config), &tables(config), format),
+            false => Shared::default(),
+        };
+        Shapes { is_large, shared }
+    }
+
+    /// Whether rules are shared and write out no maps.
+    pub fn is_large(&self) -> bool {
+        self.is_large
+    }
+
+    /// That of a service, by its place among all.
+    pub fn get(&self, service: usize, family: Family) -> Shape {
+        match (self.is_large, self.shared.entrance(service as u32, family)) {
+            (_, Some(_)) => Shape::Shared,
+            (true, None) => Shape::Row,
+            (false, None) => Shape::Map,
+        }
+    }
+}
 
 /// Whether a program gets the shape for thousands of services.
 pub fn is_large(config: &Config, layout: Layout) -> bool {

@@ -232,10 +232,7 @@ impl Row<'_> {
         }
         let parts = runs.into_iter().map(|(Numbers { first, last }, leaf)| (u64::from(last - first) + 1, leaf));
         let parts: Vec<(u64, Leaf)> = parts.collect();
-        if parts.len() <= MAX_IN_A_ROW {
-            return in_a_row(pick, parts);
-        }
-        let size = parts.len().isqrt() + 1;
+        let Some(size) = row_size(parts.len()) else { return in_a_row(pick, parts) };
         let mut groups = Vec::with_capacity(size);
         let mut rest = parts.into_iter();
         loop {
@@ -254,6 +251,11 @@ impl Row<'_> {
         }
         in_a_row(pick, groups)
     }
+}
+
+/// How many of so many parts stand in a chain of their own; `None` where all stand in one row.
+pub fn row_size(parts: usize) -> Option<usize> {
+    (parts > MAX_IN_A_ROW).then(|| parts.isqrt() + 1)
 }
 
 /// Each takes its part of what those before it have left.
