@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::diagnostic::{Code, Diagnostic, at};
 use crate::program::Program;
 use crate::source::{Loc, SourceId, Sources, Span};
-use crate::statement::Statement;
-use crate::statement::backends::{Backends, Server};
+use crate::statement::names::names;
 use crate::syntax::MAX_ERRORS;
 
 /// Errors as they are found: each place says a thing once, and a file has [`MAX_ERRORS`] at most.
@@ -143,44 +142,36 @@ fn lost_names(program: &Program) -> HashSet<&str> {
     names
 }
 
-/// The hosts and pools of which parts could not be read, and the pools that hold one of them at any remove.
+/// What is declared by statements of which parts could not be read, or that name such a thing at any remove.
 fn hurt_names(program: &Program) -> HashSet<&str> {
-    let text = |source, span| program.sources.text(at(source, span));
-    let mut names = HashSet::new();
+    let mut hurt = HashSet::new();
     loop {
-        let known = names.len();
+        let known = hurt.len();
         for (source, item) in program.items() {
-            let (name, is_hurt) = match &item.statement {
-                Statement::Host(host) => (host.name, item.broken),
-                Statement::Pool(pool) => (pool.name, item.broken || names_one(program, source, &pool.backends, &names)),
-                Statement::Include(_) | Statement::Net(_) | Statement::Default(_) | Statement::Balance(_) => continue,
-            };
-            if is_hurt {
-                names.insert(text(source, name));
-            }
+            let (mut declared, mut is_hurt) = (None, item.broken);
+            names(&item.statement, &mut |span, is_declaration| {
+                let name = program.sources.text(at(source, span));
+                match is_declaration {
+                    true => declared = Some(name),
+                    false => is_hurt |= hurt.contains(name),
+                }
+            });
+            hurt.extend(declared.filter(|_| is_hurt));
         }
-        if names.len() == known {
-            return names;
+        if hurt.len() == known {
+            return hurt;
         }
     }
 }
 
-fn names_one(program: &Program, source: SourceId, backends: &Backends, names: &HashSet<&str>) -> bool {
-    backends.list.iter().any(|backend| match backend.server {
-        Server::Name(span) => names.contains(program.sources.text(at(source, span))),
-        Server::Address(..) | Server::Local => false,
-    })
-}
-
-/// Whether a place is in a statement of which parts could not be read, or whose backends could not.
+/// Whether a place is in a statement of which parts could not be read, or that names what could not.
 fn is_in_broken(program: &Program, loc: Loc, hurt: &HashSet<&str>) -> bool {
     program.items().any(|(source, item)| {
-        let names_hurt = || match &item.statement {
-            Statement::Balance(balance) => names_one(program, source, &balance.backends, hurt),
-            Statement::Pool(pool) => names_one(program, source, &pool.backends, hurt),
-            Statement::Include(_) | Statement::Host(_) | Statement::Net(_) | Statement::Default(_) => false,
-        };
         let is_inside = source == loc.source && item.span.start <= loc.span.start && loc.span.end <= item.span.end;
-        is_inside && (item.broken || (!hurt.is_empty() && names_hurt()))
+        let mut is_hurt = item.broken;
+        if is_inside && !hurt.is_empty() {
+            names(&item.statement, &mut |span, _| is_hurt |= hurt.contains(program.sources.text(at(source, span))));
+        }
+        is_inside && is_hurt
     })
 }

@@ -4,14 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::diagnostic::at;
-use crate::option::{BalanceOption, Kind};
 use crate::program::Program;
 use crate::source::{Loc, SourceId, Span};
-use crate::statement::backends::{Backends, Server};
-use crate::statement::listen::Destination;
-use crate::statement::net::NetItem;
 use crate::statement::pool::Pool;
-use crate::statement::{Item, Statement};
+use crate::statement::{self, Item, Statement};
 
 /// One place where a name stands.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +39,7 @@ impl Names {
         let mut names = Names::default();
         for &(source, index) in &program.order {
             let item = &program.files[source.0 as usize].items[index as usize];
-            of_item(item, &mut |span, is_declaration| {
+            statement::names::names(&item.statement, &mut |span, is_declaration| {
                 let loc = at(source, span);
                 names.add(program, Occurrence { loc, is_declaration, item: Some(index) });
             });
@@ -126,68 +122,5 @@ impl Names {
         let mut list: Vec<(&str, Kinds)> = declared.filter(|(_, kind)| kinds.contains(kind)).collect();
         list.sort_unstable_by_key(|(name, _)| *name);
         list
-    }
-}
-
-/// Tells every name in a statement, and whether it is declared there.
-fn of_item(item: &Item, tell: &mut impl FnMut(Span, bool)) {
-    match &item.statement {
-        Statement::Include(_) => {}
-        Statement::Host(host) => tell(host.name, true),
-        Statement::Net(net) => {
-            tell(net.name, true);
-            net.items.iter().for_each(|item| of_net_item(item, tell));
-        }
-        Statement::Pool(pool) => {
-            tell(pool.name, true);
-            of_backends(&pool.backends, tell);
-        }
-        Statement::Default(default) => of_options(&default.options, tell),
-        Statement::Balance(balance) => {
-            for destination in &balance.listen.destinations {
-                match destination {
-                    Destination::Name(span) => tell(*span, false),
-                    Destination::Local(_) | Destination::Any(_) | Destination::Prefix(_) => {}
-                }
-            }
-            of_options(&balance.options, tell);
-            of_backends(&balance.backends, tell);
-        }
-    }
-}
-
-fn of_net_item(item: &NetItem, tell: &mut impl FnMut(Span, bool)) {
-    match item {
-        NetItem::Name(span) => tell(*span, false),
-        NetItem::Prefix(_) => {}
-    }
-}
-
-fn of_options(options: &[BalanceOption], tell: &mut impl FnMut(Span, bool)) {
-    for option in options {
-        match &option.kind {
-            Kind::From(from) => from.nets.iter().for_each(|item| of_net_item(item, tell)),
-            Kind::As(_)
-            | Kind::By(_)
-            | Kind::Sticky(_)
-            | Kind::On(_)
-            | Kind::Masquerade { .. }
-            | Kind::Snat(_)
-            | Kind::Output
-            | Kind::Accept
-            | Kind::Limit(_)
-            | Kind::MaxConnections(_)
-            | Kind::Counter
-            | Kind::Log(_) => {}
-        }
-    }
-}
-
-fn of_backends(backends: &Backends, tell: &mut impl FnMut(Span, bool)) {
-    for backend in &backends.list {
-        match backend.server {
-            Server::Name(span) => tell(span, false),
-            Server::Address(..) | Server::Local => {}
-        }
     }
 }

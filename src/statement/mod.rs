@@ -6,6 +6,7 @@ pub mod default;
 pub mod host;
 pub mod include;
 pub mod listen;
+pub mod names;
 pub mod net;
 pub mod pool;
 

@@ -7,11 +7,8 @@ use crate::ir::options::SourceNat;
 use crate::lint::context::Context;
 use crate::lint::edit::remove_statement;
 use crate::lint::{Doc, Lint};
-use crate::option::{BalanceOption, Kind};
-use crate::source::{SourceId, Span};
-use crate::statement::backends::{Backends, Server};
-use crate::statement::listen::Destination;
-use crate::statement::net::NetItem;
+use crate::source::SourceId;
+use crate::statement::names::names;
 use crate::statement::{Item, Statement};
 
 pub const LINT: Lint = Lint {
@@ -96,60 +93,10 @@ impl<'a> Uses<'a> {
 
     /// Adds what a statement refers to.
     fn statement(&mut self, context: &Context<'a>, source: SourceId, item: &Item) {
-        match &item.statement {
-            Statement::Net(net) => net.items.iter().for_each(|item| self.item(context, source, item)),
-            Statement::Pool(pool) => self.backends(context, source, &pool.backends),
-            Statement::Default(default) => self.options(context, source, &default.options),
-            Statement::Balance(balance) => {
-                for destination in &balance.listen.destinations {
-                    if let Destination::Name(name) = destination {
-                        self.name(context, source, *name);
-                    }
-                }
-                self.options(context, source, &balance.options);
-                self.backends(context, source, &balance.backends);
+        names(&item.statement, &mut |name, is_declaration| {
+            if !is_declaration {
+                self.names.insert(context.text(source, name));
             }
-            Statement::Include(_) | Statement::Host(_) => {}
-        }
-    }
-
-    fn name(&mut self, context: &Context<'a>, source: SourceId, name: Span) {
-        self.names.insert(context.text(source, name));
-    }
-
-    fn item(&mut self, context: &Context<'a>, source: SourceId, item: &NetItem) {
-        match item {
-            NetItem::Name(name) => self.name(context, source, *name),
-            NetItem::Prefix(_) => {}
-        }
-    }
-
-    fn backends(&mut self, context: &Context<'a>, source: SourceId, backends: &Backends) {
-        for backend in &backends.list {
-            match backend.server {
-                Server::Name(name) => self.name(context, source, name),
-                Server::Address(..) | Server::Local => {}
-            }
-        }
-    }
-
-    fn options(&mut self, context: &Context<'a>, source: SourceId, options: &[BalanceOption]) {
-        for option in options {
-            match &option.kind {
-                Kind::From(from) => from.nets.iter().for_each(|item| self.item(context, source, item)),
-                Kind::As(_)
-                | Kind::By(_)
-                | Kind::Sticky(_)
-                | Kind::On(_)
-                | Kind::Masquerade { .. }
-                | Kind::Snat(_)
-                | Kind::Output
-                | Kind::Accept
-                | Kind::Limit(_)
-                | Kind::MaxConnections(_)
-                | Kind::Counter
-                | Kind::Log(_) => {}
-            }
-        }
+        });
     }
 }
