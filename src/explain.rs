@@ -224,52 +224,33 @@ fn in_rows<T>(parts: Vec<(u64, T)>, lowest: bool) -> Vec<(Vec<Drawn>, T)> {
     let Some(size) = row_size(parts.len()) else {
         return row(parts, lowest).into_iter().map(|(step, part)| (vec![step], part)).collect();
     };
-    let mut groups: Vec<(u64, Vec<(u64, T)>)> = Vec::new();
-    for part in parts {
-        match groups.last_mut().filter(|(_, group)| group.len() < size) {
-            Some((weight, group)) => {
-                *weight += part.0;
-                group.push(part);
-            }
-            None => groups.push((part.0, vec![part])),
-        }
-    }
     let below = |(step, group): (Drawn, Vec<(u64, T)>)| {
         let inner = row(group, lowest).into_iter();
         inner.map(move |(own, part)| (vec![step.clone(), own], part)).collect::<Vec<_>>()
     };
-    row(groups, lowest).into_iter().flat_map(below).collect()
+    row(split::in_groups(parts, size), lowest).into_iter().flat_map(below).collect()
 }
 
 /// Rules in a row, each for its part of what is left; `lowest` where the ratio may be brought to lowest terms.
 fn row<T>(parts: Vec<(u64, T)>, lowest: bool) -> Vec<(Drawn, T)> {
-    let mut left: u64 = parts.iter().map(|(weight, _)| weight).sum();
     let mut reached = Share::one();
     let mut list = Vec::with_capacity(parts.len());
-    for (nth, (weight, part)) in parts.into_iter().enumerate() {
-        let of = if nth == 0 { "all" } else { "what is left" };
-        let step = match weight == left {
-            true => Drawn { number: None, stored: None, real: reached.clone(), why: "all that is left".to_owned() },
-            false => {
-                let divisor = if lowest { num_integer::gcd(weight, left) } else { 1 };
-                let (own, modulus) = (weight / divisor, left / divisor);
-                // See `ranges`.
-                let drawn = (u128::from(own) << 32).div_ceil(u128::from(modulus)) as u64;
-                let share = Share::new(drawn.into(), BigUint::one() << 32u32);
-                let real = &reached * &share;
-                reached *= Share::one() - share;
-                let numbers = if own == 1 { "0".to_owned() } else { format!("0-{}", own - 1) };
-                let number = Some(format!("{numbers} of {modulus}"));
-                Drawn {
-                    number,
-                    stored: Some(format!("{drawn} / 2^32")),
-                    real,
-                    why: format!("{} of {of}", fraction(weight, left)),
-                }
-            }
-        };
-        left -= weight;
-        list.push((step, part));
+    for (nth, (taken, part)) in split::in_a_row(parts, lowest).into_iter().enumerate() {
+        if taken.is_all() {
+            let why = "all that is left".to_owned();
+            list.push((Drawn { number: None, stored: None, real: reached.clone(), why }, part));
+            continue;
+        }
+        // See `ranges`.
+        let drawn = (u128::from(taken.part) << 32).div_ceil(u128::from(taken.of)) as u64;
+        let share = Share::new(drawn.into(), BigUint::one() << 32u32);
+        let real = &reached * &share;
+        reached *= Share::one() - share;
+        let numbers = if taken.part == 1 { "0".to_owned() } else { format!("0-{}", taken.part - 1) };
+        let number = Some(format!("{numbers} of {}", taken.of));
+        let whose = if nth == 0 { "all" } else { "what is left" };
+        let why = format!("{} of {whose}", fraction(taken.part, taken.of));
+        list.push((Drawn { number, stored: Some(format!("{drawn} / 2^32")), real, why }, part));
     }
     list
 }

@@ -11,7 +11,7 @@ use num_traits::{Signed, ToPrimitive, Zero};
 use serde::Serialize;
 
 use crate::explain::{Explained, Form, Line, explain};
-use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface, Service};
+use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Interface, PerFamily, Service};
 use crate::option::Else;
 use crate::resolve;
 use crate::target::{Layout, nft};
@@ -70,25 +70,31 @@ impl Explain {
                 }
             };
         }
-        let wanted = |service: &&Service| self.service.as_ref().is_none_or(|name| service.name == *name);
-        let services: Vec<&Service> = config.services().iter().filter(wanted).collect();
+        let forms = Forms::of(&config, target);
+        let wanted = |(_, service): &(usize, &Service)| self.service.as_ref().is_none_or(|name| service.name == *name);
+        let services: Vec<Explaining> = config
+            .services()
+            .iter()
+            .enumerate()
+            .filter(wanted)
+            .map(|(place, service)| Explaining { service, form: forms.get(place) })
+            .collect();
         if let (Some(name), []) = (&self.service, services.as_slice()) {
             let names = config.services().iter().map(|service| service.name.as_str());
             let near = crate::diagnostic::did_you_mean(name, names);
             let near = near.map_or_else(String::new, |near| format!("; {near}"));
             return Err(Failure::new(format!("there is no service `{name}`{near}")));
         }
-        let forms = Forms::of(&config, target);
         match wants_json(global) {
             true => {
-                let services = services.iter().map(|service| json(&config, service, &forms)).collect();
+                let services = services.iter().map(|one| json(&config, one)).collect();
                 print_json(global, &Json { format_version: "1.0", target: target.name(), services })?;
             }
             false => {
                 let look = Look::new(global);
-                let texts: Vec<String> = services.iter().map(|service| text(&look, &config, service, &forms)).collect();
+                let texts: Vec<String> = services.iter().map(|one| text(&look, &config, one)).collect();
                 let mut all = texts.join("\n");
-                if services.iter().any(|service| picks(service)) {
+                if services.iter().any(|one| picks(one.service)) {
                     all.push('\n');
                     all.push_str(&look.ink(Ink::Dim, teaching(&forms)));
                 }
@@ -127,16 +133,21 @@ impl Forms {
         }
     }
 
-    fn get(&self, config: &Config, service: &Service, family: Family) -> Form {
-        let same = |other: &Service| std::ptr::eq(other, service);
-        match self {
+    /// That of a service, by its place among all.
+    /// Those of a service, by its place among all.
+    fn get(&self, place: usize) -> PerFamily<Form> {
+        let form = |family| match self {
             Forms::Iptables => Form::Iptables(Layout::Auto),
-            Forms::Nft(shapes) => {
-                let place = config.services().iter().position(same).expect("a service of the program");
-                Form::Nft(shapes.get(place, family))
-            }
-        }
+            Forms::Nft(shapes) => Form::Nft(shapes.get(place, family)),
+        };
+        PerFamily { v4: form(Family::V4), v6: form(Family::V6) }
     }
+}
+
+/// A service and how its rules pick.
+struct Explaining<'c> {
+    service: &'c Service,
+    form: PerFamily<Form>,
 }
 
 fn teaching(forms: &Forms) -> &'static str {
@@ -163,7 +174,8 @@ fn teaching(forms: &Forms) -> &'static str {
 
 // ---- for people -----------------------------------------------------------------------------------------------------
 
-fn text(look: &Look, config: &Config, service: &Service, forms: &Forms) -> String {
+fn text(look: &Look, config: &Config, explaining: &Explaining) -> String {
+    let Explaining { service, form } = *explaining;
     let name = look.ink(Ink::Bold, &printable(&service.name));
     let mut text = format!("{name}  {}  {}\n", config.origin(service), printable(&listener(service)));
     for condition in conditions(service) {
@@ -181,7 +193,7 @@ fn text(look: &Look, config: &Config, service: &Service, forms: &Forms) -> Strin
                 if hashed && family == Family::V6 {
                     text.push_str(&look.ink(Ink::Dim, IPV6_HASH));
                 }
-                match explain(group, service.algorithm, forms.get(config, service, family)) {
+                match explain(group, service.algorithm, *form.get(family)) {
                     Some(explained) => text.push_str(&table(look, &explained)),
                     None => text.push_str("    a share is too small for this target\n"),
                 }
@@ -352,7 +364,8 @@ struct JsonBackend {
     why: String,
 }
 
-fn json(config: &Config, service: &Service, forms: &Forms) -> JsonService {
+fn json(config: &Config, explaining: &Explaining) -> JsonService {
+    let Explaining { service, form } = *explaining;
     let families = Family::ALL.into_iter().filter_map(|family| {
         let name = match family {
             Family::V4 => "ipv4",
@@ -361,7 +374,7 @@ fn json(config: &Config, service: &Service, forms: &Forms) -> JsonService {
         let (state, explained) = match service.body(family)? {
             Body::Closed => ("closed", None),
             Body::Drained(_) => ("drained", None),
-            Body::Balance(group) => ("balance", explain(group, service.algorithm, forms.get(config, service, family))),
+            Body::Balance(group) => ("balance", explain(group, service.algorithm, *form.get(family))),
         };
         let explained = explained.unwrap_or(Explained { lines: Vec::new(), slots: None });
         let slot = |slot: &u32| explained.lines[*slot as usize].backend.to_string();

@@ -227,6 +227,46 @@ pub fn draw(weights: Weights, most: usize, ways: usize) -> Result<Draw, Vanishes
     Ok(Draw::Parts(parts, probabilities))
 }
 
+/// One of the rules in a row: it takes `part` of `of` of what those before it have left, and the last takes all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub part: u64,
+    pub of: u64,
+}
+
+impl Taken {
+    pub fn is_all(self) -> bool {
+        self.part == self.of
+    }
+}
+
+/// Parts of these weights as rules in a row. Chance may draw for lowest terms; a counter goes through all of its places.
+pub fn in_a_row<T>(parts: Vec<(u64, T)>, lowest: bool) -> Vec<(Taken, T)> {
+    let mut left: u64 = parts.iter().map(|(weight, _)| weight).sum();
+    let taken = |(weight, part): (u64, T)| {
+        let divisor = if lowest { weight.gcd(&left) } else { 1 };
+        let taken = Taken { part: weight / divisor, of: left / divisor };
+        left -= weight;
+        (taken, part)
+    };
+    parts.into_iter().map(taken).collect()
+}
+
+/// Parts side by side in groups of up to `size`, each of the weight of all in it.
+pub fn in_groups<T>(parts: Vec<(u64, T)>, size: usize) -> Vec<(u64, Vec<(u64, T)>)> {
+    let mut groups: Vec<(u64, Vec<(u64, T)>)> = Vec::with_capacity(parts.len().div_ceil(size.max(1)));
+    for part in parts {
+        match groups.last_mut().filter(|(_, group)| group.len() < size) {
+            Some((weight, group)) => {
+                *weight += part.0;
+                group.push(part);
+            }
+            None => groups.push((part.0, vec![part])),
+        }
+    }
+    groups
+}
+
 /// The slots of a round robin: nginx's smooth weighted round robin, ties in source order.
 ///
 /// Returns indices into the group's backends, `total` of them. Any `total` neighbours hold each backend exactly as

@@ -11,9 +11,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use num_integer::gcd;
-
 use crate::ir::Family;
+use crate::target::split::{self, Taken};
 
 use super::model::{
     Chain, Choice, Comment, Destination, Field, Name, NewPort, Numbers, Pick, PortMap, Rule, Statement, Value,
@@ -233,16 +232,10 @@ impl Row<'_> {
         let parts = runs.into_iter().map(|(Numbers { first, last }, leaf)| (u64::from(last - first) + 1, leaf));
         let parts: Vec<(u64, Leaf)> = parts.collect();
         let Some(size) = row_size(parts.len()) else { return in_a_row(pick, parts) };
-        let mut groups = Vec::with_capacity(size);
-        let mut rest = parts.into_iter();
-        loop {
-            let group: Vec<(u64, Leaf)> = rest.by_ref().take(size).collect();
-            if group.is_empty() {
-                break;
-            }
+        let mut groups = Vec::new();
+        for (weight, group) in split::in_groups(parts, size) {
             self.groups += 1;
             let name = fixed(&format!("{}-g{}", self.chain, self.groups));
-            let weight = group.iter().map(|(weight, _)| weight).sum();
             let rules = in_a_row(pick, group)
                 .into_iter()
                 .map(|(drawn, leaf)| Rule { statements: drawn.into_iter().chain(leaf).collect(), comment: None });
@@ -260,20 +253,13 @@ pub fn row_size(parts: usize) -> Option<usize> {
 
 /// Each takes its part of what those before it have left.
 fn in_a_row(pick: Pick, parts: Vec<(u64, Leaf)>) -> Vec<(Option<Statement>, Leaf)> {
-    let mut left: u64 = parts.iter().map(|(weight, _)| weight).sum();
-    let with_test = |(weight, leaf): (u64, Leaf)| {
-        let of = left;
-        left -= weight;
-        if weight == of {
+    let lowest = matches!(pick, Pick::Random { .. });
+    let with_test = |(taken, leaf): (Taken, Leaf)| {
+        if taken.is_all() {
             return (None, leaf);
         }
-        let divisor = match pick {
-            Pick::Random { .. } => gcd(weight, of),
-            // A counter goes through all of its places.
-            Pick::InTurn { .. } | Pick::SourceHash { .. } => 1,
-        };
-        let modulus = u32::try_from(of / divisor).expect("no more than the modulus of the whole");
-        let numbers = Numbers { first: 0, last: (weight / divisor - 1) as u32 };
+        let modulus = u32::try_from(taken.of).expect("no more than the modulus of the whole");
+        let numbers = Numbers { first: 0, last: (taken.part - 1) as u32 };
         let pick = match pick {
             Pick::Random { .. } => Pick::Random { modulus },
             Pick::InTurn { .. } => Pick::InTurn { modulus },
@@ -281,7 +267,7 @@ fn in_a_row(pick: Pick, parts: Vec<(u64, Leaf)>) -> Vec<(Option<Statement>, Leaf
         };
         (Some(Statement::Drawn { pick, numbers }), leaf)
     };
-    parts.into_iter().map(with_test).collect()
+    split::in_a_row(parts, lowest).into_iter().map(with_test).collect()
 }
 
 /// A hash is the same in each rule. What has the most ranges is left for the end.
