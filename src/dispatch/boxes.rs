@@ -8,11 +8,12 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use crate::address::range;
+use crate::address::{everything, range};
 use crate::endpoint::PortRange;
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
+use super::Listener;
 use super::tree::{Block, Node, Shape};
 
 /// A prefix (or everything) times a range of ports of a protocol.
@@ -21,6 +22,17 @@ pub struct Area {
     pub net: IpNet,
     pub protocol: Protocol,
     pub ports: PortRange,
+}
+
+impl Area {
+    /// Of a prefix, or of every destination of a family.
+    pub fn new(net: Option<IpNet>, family: Family, protocol: Protocol, ports: PortRange) -> Area {
+        Area { net: net.unwrap_or_else(|| everything(family)), protocol, ports }
+    }
+
+    pub fn of(listener: &Listener, family: Family) -> Area {
+        Area::new(listener.destination.prefix(), family, listener.protocol, listener.ports)
+    }
 }
 
 /// Copies of boxes in leaves, for each box, before there is no tree.

@@ -27,7 +27,7 @@ use crate::statement::balance::Protocol;
 pub use boxes::{Area, boxes};
 pub use cells::{AddressRange, Cell, Entry, Place, Test};
 pub use segments::{Segment, segments};
-pub use table::{MAX_RANGES, Table, exact, table, wide};
+pub use table::{Table, exact, table, wide};
 pub use tree::{Item, Node, Shape, tree};
 
 /// Where a connection is seen.

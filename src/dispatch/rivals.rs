@@ -39,13 +39,7 @@ struct Listener {
 }
 
 fn listeners(service: &Service, family: Family) -> Vec<Listener> {
-    let nets: Vec<Option<IpNet>> = service
-        .destinations(family)
-        .map(|destination| match destination {
-            Destination::Prefix(net) => Some(net),
-            Destination::Local | Destination::Any => None,
-        })
-        .collect();
+    let nets: Vec<Option<IpNet>> = service.destinations(family).map(Destination::prefix).collect();
     let mut list = Vec::with_capacity(nets.len() * service.ports.len() * service.protocols.len());
     for &protocol in &service.protocols {
         for &ports in &service.ports {

@@ -33,8 +33,8 @@ pub struct Table {
 const CELLS_PER_LISTENER: usize = 4;
 /// Entries of the cells of local and any destinations, for each listener, before all are tried linearly instead.
 const ENTRIES_PER_LISTENER: usize = 8;
-/// Range cells of one table that need not be cut into [`segments`], for targets that can.
-pub const MAX_RANGES: usize = 800;
+/// Range cells of one table that need not be cut into [`segments`].
+const MAX_RANGES: usize = 800;
 
 impl Table {
     /// Whether nothing is dispatched.
@@ -124,9 +124,14 @@ fn is_exact(net: IpNet, ports: PortRange) -> bool {
     net.prefix_len() == net.max_prefix_len() && ports.is_single()
 }
 
-/// Cuts the program's listeners of a family and hook into cells. More than `most` cells of ranges are none: what they
-/// would hold is tried linearly.
-pub fn table(config: &Config, family: Family, hook: Hook, most: usize) -> Table {
+/// Whether it has an address, and more than one or more than one port.
+fn is_wide(listener: &Listener) -> bool {
+    listener.destination.prefix().is_some_and(|net| !is_exact(net, listener.ports))
+}
+
+/// Cuts the program's listeners of a family and hook into cells. Where more than [`MAX_RANGES`] cells of ranges have no
+/// [`segments`], what they would hold is tried linearly.
+pub fn table(config: &Config, family: Family, hook: Hook) -> Table {
     let all = listeners(config, family, hook);
     let mut table = Table::default();
     for protocol in Protocol::ALL {
@@ -135,14 +140,10 @@ pub fn table(config: &Config, family: Family, hook: Hook, most: usize) -> Table 
         Cutter { services: config.services(), family, hook, protocol, index }.cut(&list, &mut table);
     }
     table.ranges = join_ports(std::mem::take(&mut table.ranges));
-    if table.ranges.len() > most && segments(&table.ranges).is_none() {
+    if table.ranges.len() > MAX_RANGES && segments(&table.ranges).is_none() {
         // Groups are disjoint, so all wide listeners may as well be tried in source order.
         table.ranges.clear();
-        let wide = |listener: &&Listener| match listener.destination {
-            Destination::Prefix(net) => !is_exact(net, listener.ports),
-            Destination::Local | Destination::Any => false,
-        };
-        let wide: Vec<Listener> = all.iter().filter(wide).copied().collect();
+        let wide: Vec<Listener> = all.iter().filter(|listener| is_wide(listener)).copied().collect();
         table.linear = Protocol::ALL.into_iter().flat_map(|protocol| closure(&all, &wide, protocol)).collect();
     }
     table.linear.sort_by_key(|listener| listener.service);
@@ -164,10 +165,6 @@ pub fn exact(config: &Config, family: Family, hook: Hook) -> Vec<Cell> {
 /// The listeners that [`exact`] leaves out and that have an address, with every local and any listener that they meet, at
 /// any remove; in source order.
 pub fn wide(list: &[Listener]) -> Vec<Listener> {
-    let is_wide = |listener: &Listener| match listener.destination {
-        Destination::Prefix(net) => !is_exact(net, listener.ports),
-        Destination::Local | Destination::Any => false,
-    };
     let wide: Vec<Listener> = list.iter().filter(|listener| is_wide(listener)).copied().collect();
     let mut chosen: Vec<Listener> =
         Protocol::ALL.into_iter().flat_map(|protocol| closure(list, &wide, protocol)).collect();
@@ -201,7 +198,7 @@ fn closure(all: &[Listener], wide: &[Listener], protocol: Protocol) -> Vec<Liste
     let chosen = |listener: &&Listener| {
         listener.protocol == protocol
             && match listener.destination {
-                Destination::Prefix(net) => !is_exact(net, listener.ports) && is_known(listener),
+                Destination::Prefix(_) => is_wide(listener) && is_known(listener),
                 Destination::Local | Destination::Any => ports.iter().any(|range| range.overlaps(listener.ports)),
             }
     };
@@ -241,14 +238,7 @@ impl Cutter<'_> {
 
     fn cut(&self, list: &[Listener], table: &mut Table) {
         table.exact.extend(self.exact());
-        let wide: Vec<Listener> = list
-            .iter()
-            .filter(|listener| match listener.destination {
-                Destination::Prefix(net) => !is_exact(net, listener.ports),
-                Destination::Local | Destination::Any => false,
-            })
-            .copied()
-            .collect();
+        let wide: Vec<Listener> = list.iter().filter(|listener| is_wide(listener)).copied().collect();
         match self.broad_cells(ENTRIES_PER_LISTENER * list.len() + 64) {
             Some((local, any)) => {
                 table.local.extend(local);
@@ -502,10 +492,7 @@ impl Cutter<'_> {
 }
 
 fn wide_range(listener: &Listener) -> Option<(AddressRange, PortRange)> {
-    match listener.destination {
-        Destination::Prefix(net) => Some((AddressRange::of(net), listener.ports)),
-        Destination::Local | Destination::Any => None,
-    }
+    listener.destination.prefix().map(|net| (AddressRange::of(net), listener.ports))
 }
 
 /// Joins cells of neighbouring ports that are alike in everything else, also across groups.

@@ -42,9 +42,6 @@ fn takes(config: &Config, entry: &Entry, connection: &Connection) -> bool {
 }
 
 /// Looks a connection up as a target does: stage by stage, and a hit is final.
-/// Cells of ranges, before they are too many.
-const MOST: usize = 800;
-
 fn look_up(config: &Config, table: &Table, connection: &Connection) -> Option<u32> {
     let family = Family::of(connection.destination);
     let at = AddressRange::of(IpNet::from(connection.destination));
@@ -185,7 +182,7 @@ proptest! {
         connections in prop::collection::vec(connection(), 40),
     ) {
         let Some((text, config)) = program("", &statements) else { return Ok(()) };
-        let tables = Hook::ALL.map(|hook| (table(&config, Family::V4, hook, MOST), listeners(&config, Family::V4, hook)));
+        let tables = Hook::ALL.map(|hook| (table(&config, Family::V4, hook), listeners(&config, Family::V4, hook)));
         for connection in &connections {
             let meaning = outcome(&config, connection, &local(), Hash6::Jhash);
             let (table, list) = match connection.direction {
@@ -205,7 +202,7 @@ proptest! {
 fn many_ranges_that_overlap_on_many_interfaces_stay_a_list() {
     let text: String =
         (0..300).map(|n| format!("balance tcp {}-{} on eth{n} as s{n} -> 172.16.0.1\n", 1 + n, 60_000 + n)).collect();
-    let table = table(&config(&text), Family::V4, Hook::Prerouting, MOST);
+    let table = table(&config(&text), Family::V4, Hook::Prerouting);
     assert_eq!(table.linear.len(), 300);
     assert!(table.local.is_empty() && table.any.is_empty());
 }
@@ -213,7 +210,7 @@ fn many_ranges_that_overlap_on_many_interfaces_stay_a_list() {
 #[test]
 fn an_exact_listener_before_a_wide_one_has_a_cell_of_its_own() {
     let text = "balance tcp 10.0.0.1:80 as a -> 172.16.0.1:7\nbalance tcp *:80 as b on eth0 -> 172.16.0.2:7\n";
-    let table = table(&config(text), Family::V4, Hook::Prerouting, MOST);
+    let table = table(&config(text), Family::V4, Hook::Prerouting);
     assert_eq!((table.exact.len(), table.any.len()), (1, 1));
     assert_eq!(table.exact[0].entries.len(), 1, "the exact statement comes first and is final");
 }
@@ -221,7 +218,7 @@ fn an_exact_listener_before_a_wide_one_has_a_cell_of_its_own() {
 #[test]
 fn statements_for_one_interface_each_get_cells_by_interface() {
     let text = "balance tcp 80 as a on eth0 -> 172.16.0.1:7\nbalance tcp 80 as b on eth1 -> 172.16.0.2:7\n";
-    let table = table(&config(text), Family::V4, Hook::Prerouting, MOST);
+    let table = table(&config(text), Family::V4, Hook::Prerouting);
     let interfaces: Vec<_> = table.local.iter().map(|cell| cell.place.clone()).collect();
     let place = |name: &str| Place::Local { interface: Some(name.to_owned()) };
     assert_eq!(interfaces, [place("eth0"), place("eth1")]);

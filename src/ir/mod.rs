@@ -166,6 +166,16 @@ pub enum Destination {
     Prefix(IpNet),
 }
 
+impl Destination {
+    /// Where it is one.
+    pub fn prefix(self) -> Option<IpNet> {
+        match self {
+            Destination::Prefix(net) => Some(net),
+            Destination::Local | Destination::Any => None,
+        }
+    }
+}
+
 /// Interfaces on which a connection has to arrive, or must not.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct On {

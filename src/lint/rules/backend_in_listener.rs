@@ -41,10 +41,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
 
 fn inside(service: &Service) -> Option<Backend> {
     Family::ALL.into_iter().find_map(|family| {
-        let mut nets = service.destinations(family).filter_map(|destination| match destination {
-            Destination::Prefix(net) => Some(net),
-            Destination::Local | Destination::Any => None,
-        });
+        let mut nets = service.destinations(family).filter_map(Destination::prefix);
         let first = nets.next()?;
         let nets: smallvec::SmallVec<[ipnet::IpNet; 4]> = nets.chain([first]).collect();
         let listens = |port: BackendPort| match port {

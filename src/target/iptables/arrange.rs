@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use smallvec::smallvec;
 
-use crate::address::everything;
 use crate::dispatch::{Area, Item, Node, Shape, boxes, tree};
 use crate::endpoint::PortRange;
 use crate::statement::balance::Protocol;
@@ -68,10 +67,7 @@ pub fn arrange(list: Vec<Claimed>, layout: Layout, place: &Place, chain: ChainId
         ground.plant(&tree(&items, shape, depth), chain, garden);
     }
     // The rest in its order: whatever leaves it leaves all.
-    let area = |one: &Claimed| {
-        let net = one.destination.unwrap_or_else(|| everything(garden.family));
-        Area { net, protocol: one.protocol, ports: one.ports }
-    };
+    let area = |one: &Claimed| Area::new(one.destination, garden.family, one.protocol, one.ports);
     let areas: Vec<Area> = rest.iter().map(area).collect();
     let many = cost::looks_up(layout, rest.iter().map(|claimed| claimed.rules.len()).sum());
     let tree = if many { boxes(&areas, garden.family, Shape { leaf: cost::BOXES, ..shape }, depth) } else { None };

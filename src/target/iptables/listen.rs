@@ -170,15 +170,7 @@ impl Listening<'_> {
             stages.push(Stage { name: "ADDRESSES", tree: tree(&items, shape, depth), found });
         }
         let wide = wide(list);
-        let area = |listener: &Listener| Area {
-            net: match listener.destination {
-                Destination::Prefix(net) => net,
-                Destination::Local | Destination::Any => everything(family),
-            },
-            protocol: listener.protocol,
-            ports: listener.ports,
-        };
-        let areas: Vec<Area> = wide.iter().map(area).collect();
+        let areas: Vec<Area> = wide.iter().map(|listener| Area::of(listener, family)).collect();
         if !wide.is_empty() {
             let tree = boxes(&areas, family, Shape { leaf: cost::BOXES, ..shape }, depth)
                 .unwrap_or_else(|| Node::Leaf((0..wide.len() as u32).collect()));

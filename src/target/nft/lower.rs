@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::dispatch::{
-    AddressRange, Cell, Entry, Hook, MAX_RANGES, Place, Segment, Table, Test, loopback, multicast, segments, table,
+    AddressRange, Area, Cell, Entry, Hook, Place, Segment, Table, Test, loopback, multicast, segments, table,
 };
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Family, Interface, PerFamily};
@@ -109,10 +109,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
 
 /// The dispatch of both hooks.
 pub fn tables(config: &Config) -> [(Hook, PerFamily<Table>); 2] {
-    let of = |hook| PerFamily {
-        v4: table(config, Family::V4, hook, MAX_RANGES),
-        v6: table(config, Family::V6, hook, MAX_RANGES),
-    };
+    let of = |hook| PerFamily { v4: table(config, Family::V4, hook), v6: table(config, Family::V6, hook) };
     Hook::ALL.map(|hook| (hook, of(hook)))
 }
 
@@ -230,7 +227,8 @@ impl<'a> Lowering<'a> {
             }
         }
         let many = cost::looks_up(self.layout, table.linear.len());
-        match if many { wide::tree(family, &wide::areas(family, &table.linear)) } else { None } {
+        let areas = || table.linear.iter().map(|listener| Area::of(listener, family)).collect::<Vec<_>>();
+        match if many { wide::tree(family, &areas()) } else { None } {
             Some(tree) => {
                 let behind = broad.then(|| stages.name("rest"));
                 let list = &table.linear;

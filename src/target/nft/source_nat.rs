@@ -12,7 +12,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::address::everything;
 use crate::diagnostic::Diagnostic;
 use crate::dispatch::Area;
 use crate::dispatch::owners::{Claim, Clients, Effect, Endpoint, claims};
@@ -118,11 +117,7 @@ fn is_exact(claim: &Claim<'_>) -> bool {
 }
 
 fn areas(claims: &[Claim<'_>], family: Family) -> Vec<Area> {
-    let area = |claim: &Claim<'_>| Area {
-        net: claim.destination.unwrap_or_else(|| everything(family)),
-        protocol: claim.protocol,
-        ports: claim.ports,
-    };
+    let area = |claim: &Claim<'_>| Area::new(claim.destination, family, claim.protocol, claim.ports);
     claims.iter().map(area).collect()
 }
 

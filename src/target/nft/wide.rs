@@ -3,7 +3,7 @@
 
 use crate::dispatch::{Area, Hook, Listener, Node, boxes};
 use crate::endpoint::PortRange;
-use crate::ir::{Destination, Family};
+use crate::ir::Family;
 use crate::statement::balance::Protocol;
 
 use super::linear;
@@ -93,19 +93,6 @@ pub struct Listeners<'l, 'a> {
     pub behind: Option<Name>,
     /// Names that were given so far.
     pub named: usize,
-}
-
-/// What listeners are about.
-pub fn areas(family: Family, list: &[Listener]) -> Vec<Area> {
-    let area = |listener: &Listener| Area {
-        net: match listener.destination {
-            Destination::Prefix(net) => net,
-            Destination::Local | Destination::Any => crate::address::everything(family),
-        },
-        protocol: listener.protocol,
-        ports: listener.ports,
-    };
-    list.iter().map(area).collect()
 }
 
 impl Ground for Listeners<'_, '_> {
