@@ -26,6 +26,8 @@ pub struct Asked {
     horizon: Cell<Horizon>,
     facets: Cell<Facets>,
     hashed: Cell<Hashed>,
+    /// The last place at which the packet's own destination and port were looked up.
+    place: Cell<Option<usize>>,
 }
 
 impl Asked {
@@ -43,6 +45,7 @@ impl Asked {
             horizon: Cell::new(Horizon { port: end, ..Horizon::FAR }),
             facets: Cell::new(Facets::NONE),
             hashed: Cell::new(None),
+            place: Cell::new(None),
         }
     }
 
@@ -181,6 +184,11 @@ impl Asked {
                 horizon.ask_destination(at, next, next);
             }
         });
+    }
+
+    /// Whether the packet's own destination and port were not last looked up at this place: then all is known.
+    pub fn is_first(&self, place: usize) -> bool {
+        self.place.replace(Some(place)) != Some(place)
     }
 
     /// What does not lie among boxes of destinations and ports holds up to here.

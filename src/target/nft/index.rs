@@ -3,6 +3,8 @@
 //! The parts of a key are asked in an order of their own: protocols, interfaces and the like before addresses, ports
 //! last. So what a lookup says about the next address is about those of the packet's own protocol.
 
+use std::sync::Arc;
+
 use foldhash::{HashMap, HashMapExt};
 
 use crate::ir::Family;
@@ -21,6 +23,12 @@ const MAX_PARTS: usize = 8;
 #[derive(Debug)]
 pub struct Index<'d> {
     elements: &'d [Element],
+    keys: Arc<Keys<'d>>,
+}
+
+/// The keys of sets that have the same ones in the same order.
+#[derive(Debug)]
+struct Keys<'d> {
     shapes: Vec<Shape>,
     /// The places of parts, in the order in which they are asked.
     order: Vec<usize>,
@@ -41,10 +49,10 @@ enum Shape {
 
 #[derive(Debug)]
 enum Node<'d> {
-    /// The first of the elements with one key.
-    Leaf(u32),
-    Spans(Spans<'d>),
-    Names(Names<'d>),
+    /// An element of which the rest of the key is still to be asked, or the first of those with one key.
+    Only(u32),
+    Spans(Box<Spans<'d>>),
+    Names(Box<Names<'d>>),
     Nothing,
 }
 
@@ -89,29 +97,14 @@ impl<'d> Index<'d> {
         if elements.len() <= SHORT {
             return None;
         }
-        let shape = |element: &Element| element.key.iter().map(shape).collect::<Option<Vec<Shape>>>();
-        let shapes = elements.iter().find_map(shape).filter(|shapes| shapes.len() <= MAX_PARTS)?;
-        // Of several numbers the last is a port, those before it are protocols and the like.
-        let port = shapes.iter().rposition(|shape| *shape == Shape::Number);
-        let mut order: Vec<usize> = (0..shapes.len()).collect();
-        order.sort_by_key(|&part| match shapes[part] {
-            Shape::Number if port == Some(part) => 3,
-            Shape::Number => 0,
-            Shape::Name => 1,
-            Shape::Address(_) => 2,
-        });
-        let (mut even, mut odd, mut rest) = (Vec::with_capacity(elements.len()), Vec::new(), None);
-        for (place, element) in (0u32..).zip(elements) {
-            if matches!(element.key[..], [Value::Rest]) {
-                rest = Some(place);
-            } else if shape(element).as_ref() == Some(&shapes) {
-                even.push(place);
-            } else {
-                odd.push(place);
-            }
-        }
-        let root = Builder { elements, order: &order }.node(even, 0);
-        Some(Index { elements, shapes, order, root, odd, rest })
+        Some(Index { elements, keys: Arc::new(Keys::new(elements)?) })
+    }
+
+    /// That of other elements, where they have the same keys in the same order.
+    pub fn shared(&self, elements: &'d [Element]) -> Option<Index<'d>> {
+        let is_same = |(one, other): (&Element, &Element)| one.key == other.key;
+        let is_shared = elements.len() == self.elements.len() && elements.iter().zip(self.elements).all(is_same);
+        is_shared.then(|| Index { elements, keys: Arc::clone(&self.keys) })
     }
 
     /// The first element that holds a key. Notes what it asks, and adds to `cost` the tests that it makes.
@@ -121,12 +114,13 @@ impl<'d> Index<'d> {
             (Part::Known(Atom::Address(address), _), Shape::Address(family)) => Family::of(*address) == *family,
             (Part::Known(..) | Part::Drawn { .. }, _) => false,
         };
-        if key.len() != self.shapes.len() || !key.iter().zip(&self.shapes).all(fits) {
+        let Keys { shapes, root, odd, rest, .. } = &*self.keys;
+        if key.len() != shapes.len() || !key.iter().zip(shapes).all(fits) {
             return Found::Unknown;
         }
         let mut best = None;
-        self.search(&self.root, 0, key, notes, cost, &mut best);
-        for &place in self.odd.iter().take_while(|place| best.is_none_or(|best| **place < best)) {
+        self.search(root, 0, key, notes, cost, &mut best);
+        for &place in odd.iter().take_while(|place| best.is_none_or(|best| **place < best)) {
             *cost += 1;
             match weigh(key, &self.elements[place as usize].key, notes) {
                 Ok(Weight::None) => {}
@@ -137,7 +131,7 @@ impl<'d> Index<'d> {
                 Err(what) => return Found::Unclear(what),
             }
         }
-        best.or(self.rest).map_or(Found::Nothing, |place| Found::Element(&self.elements[place as usize]))
+        best.or(*rest).map_or(Found::Nothing, |place| Found::Element(&self.elements[place as usize]))
     }
 
     fn search(
@@ -150,11 +144,17 @@ impl<'d> Index<'d> {
         best: &mut Option<u32>,
     ) {
         *cost += 1;
-        let mut found = |place: u32| *best = Some(best.map_or(place, |best| best.min(place)));
+        let order = &self.keys.order;
         let part = match node {
-            Node::Leaf(place) => return found(*place),
+            Node::Only(place) => {
+                let own = &self.elements[*place as usize].key;
+                if order[depth..].iter().all(|&part| is_held(&key[part], &own[part], notes)) {
+                    *best = Some(best.map_or(*place, |best| best.min(*place)));
+                }
+                return;
+            }
             Node::Nothing => return,
-            Node::Spans(_) | Node::Names(_) => &key[self.order[depth]],
+            Node::Spans(_) | Node::Names(_) => &key[order[depth]],
         };
         let Part::Known(atom, origin) = part else { return };
         match (node, atom) {
@@ -163,7 +163,7 @@ impl<'d> Index<'d> {
                 let next = spans.starts.partition_point(|start| *start <= number);
                 let before = next.checked_sub(1);
                 let first = before.map_or(0, |at| spans.starts[at]);
-                let port = self.order.get(depth + 1).map(|part| &key[*part]);
+                let port = order.get(depth + 1).map(|part| &key[*part]);
                 let known = spans.plane.as_ref().is_some_and(|plane| notes.area(plane, part, port));
                 // What is known of both together need not be noted of each.
                 let notes = if known { Notes(None) } else { notes };
@@ -188,8 +188,61 @@ impl<'d> Index<'d> {
                     }
                 }
             }
-            (Node::Names(_) | Node::Leaf(_) | Node::Nothing, _) => {}
+            (Node::Names(_) | Node::Only(_) | Node::Nothing, _) => {}
         }
+    }
+}
+
+/// Whether a part of an element's key holds a value. Notes up to where that is so.
+fn is_held(part: &Part<'_>, value: &Value, notes: Notes<'_>) -> bool {
+    let Part::Known(atom, origin) = part else { return false };
+    match (value.span(), atom) {
+        (Some(Span::Numbers(first, last) | Span::Addresses(_, first, last)), _) => {
+            let Some(number) = atom.number().filter(|_| first <= last) else { return false };
+            let held = (first..=last).contains(&number);
+            let stretch = match number < first {
+                true => (0, first - 1),
+                false if held => (first, last),
+                false => (last + 1, u128::MAX),
+            };
+            notes.range(*origin, stretch.0, stretch.1);
+            held
+        }
+        (Some(Span::Name(wanted)), Atom::Name(name)) => *name == wanted,
+        (Some(Span::Prefix(prefix)), Atom::Name(name)) => name.starts_with(prefix),
+        (Some(Span::Name(_) | Span::Prefix(_)) | None, _) => false,
+    }
+}
+
+impl<'d> Keys<'d> {
+    fn new(elements: &'d [Element]) -> Option<Keys<'d>> {
+        let of = |element: &Element| element.key.iter().map(shape).collect::<Option<Vec<Shape>>>();
+        let shapes = elements.iter().find_map(of).filter(|shapes| shapes.len() <= MAX_PARTS)?;
+        let fits = |element: &Element| {
+            let own = element.key.iter().zip(&shapes);
+            element.key.len() == shapes.len() && own.into_iter().all(|(value, wanted)| shape(value) == Some(*wanted))
+        };
+        // Of several numbers the last is a port, those before it are protocols and the like.
+        let port = shapes.iter().rposition(|shape| *shape == Shape::Number);
+        let mut order: Vec<usize> = (0..shapes.len()).collect();
+        order.sort_by_key(|&part| match shapes[part] {
+            Shape::Number if port == Some(part) => 3,
+            Shape::Number => 0,
+            Shape::Name => 1,
+            Shape::Address(_) => 2,
+        });
+        let (mut even, mut odd, mut rest) = (Vec::with_capacity(elements.len()), Vec::new(), None);
+        for (place, element) in (0u32..).zip(elements) {
+            if matches!(element.key[..], [Value::Rest]) {
+                rest = Some(place);
+            } else if fits(element) {
+                even.push(place);
+            } else {
+                odd.push(place);
+            }
+        }
+        let root = Builder { elements, order: &order }.node(&even, 0);
+        Some(Keys { shapes, order, root, odd, rest })
     }
 }
 
@@ -208,12 +261,14 @@ struct Builder<'d, 'o> {
 
 impl<'d> Builder<'d, '_> {
     /// The node for elements that agree in the parts before.
-    fn node(&self, places: Vec<u32>, depth: usize) -> Node<'d> {
-        let Some(&part) = self.order.get(depth) else {
-            return places.first().map_or(Node::Nothing, |place| Node::Leaf(*place));
+    fn node(&self, places: &[u32], depth: usize) -> Node<'d> {
+        let part = match (places, self.order.get(depth)) {
+            ([], _) => return Node::Nothing,
+            ([only], _) | ([only, ..], None) => return Node::Only(*only),
+            (_, Some(part)) => *part,
         };
         let (mut ranges, mut names) = (Vec::new(), Vec::new());
-        for place in places {
+        for &place in places {
             match self.elements[place as usize].key[part].span() {
                 Some(Span::Numbers(first, last) | Span::Addresses(_, first, last)) => ranges.push((first, last, place)),
                 Some(Span::Name(name)) => names.push((name, false, place)),
@@ -234,10 +289,10 @@ impl<'d> Builder<'d, '_> {
             let list = if is_prefix { &mut prefixes } else { &mut exact };
             list.entry(name).or_default().push(place);
         }
-        Node::Names(Names {
-            exact: exact.into_iter().map(|(name, places)| (name, self.node(places, depth + 1))).collect(),
-            prefixes: prefixes.into_iter().map(|(name, places)| (name, self.node(places, depth + 1))).collect(),
-        })
+        Node::Names(Box::new(Names {
+            exact: exact.into_iter().map(|(name, places)| (name, self.node(&places, depth + 1))).collect(),
+            prefixes: prefixes.into_iter().map(|(name, places)| (name, self.node(&places, depth + 1))).collect(),
+        }))
     }
 
     fn spans(&self, mut ranges: Vec<(u128, u128, u32)>, depth: usize) -> Node<'d> {
@@ -248,43 +303,41 @@ impl<'d> Builder<'d, '_> {
             ranges.chunk_by(|one, other| (one.0, one.1) == (other.0, other.1)).collect();
         let ends = groups.iter().flat_map(|group| [Some(group[0].0), group[0].1.checked_add(1)]);
         let mut starts: Vec<u128> = ends.flatten().collect();
-        starts.sort_unstable();
+        // Mostly they are in order.
+        starts.sort();
         starts.dedup();
-        let place = |number: u128| starts.partition_point(|start| *start < number);
-        let end = |last: u128| starts.partition_point(|start| *start <= last);
-        let stretches = |group: &&[(u128, u128, u32)]| (place(group[0].0), end(group[0].1));
-        let places = |group: &&[(u128, u128, u32)]| group.iter().map(|(.., place)| *place).collect();
-        let listed: usize = groups.iter().map(&stretches).map(|(from, to)| to - from).sum();
+        let stretches: Vec<(usize, usize)> = groups.iter().map(|group| stretch(&starts, group[0])).collect();
+        let listed: usize = stretches.iter().map(|(from, to)| to - from).sum();
         let mut held: Vec<Held> = starts.iter().map(|_| Held::None).collect();
-        let mut own: Vec<Vec<u32>> = Vec::with_capacity(groups.len());
+        let mut nodes: Vec<Node<'d>> = Vec::with_capacity(groups.len());
+        let mut places: Vec<u32> = Vec::new();
         if listed <= MANY * groups.len() {
-            for (node, group) in (0u32..).zip(&groups) {
-                let (from, to) = stretches(group);
+            for (node, (group, (from, to))) in (0u32..).zip(groups.iter().zip(stretches)) {
                 held[from..to].iter_mut().for_each(|held| held.push(node));
-                own.push(places(group));
+                places.clear();
+                places.extend(group.iter().map(|(.., place)| *place));
+                nodes.push(self.node(&places, depth + 1));
             }
         } else {
             // Ranges that overlap stand in a tree of stretches, those that hold all of a branch at its root.
             let width = starts.len().next_power_of_two();
             let mut branches: Vec<Vec<u32>> = vec![Vec::new(); 2 * width];
-            for group in &groups {
-                let (from, to) = stretches(group);
+            for (group, (from, to)) in groups.iter().zip(stretches) {
                 for branch in cover(width, from, to) {
                     branches[branch].extend(group.iter().map(|(.., place)| *place));
                 }
             }
-            let mut nodes: Vec<Option<u32>> = vec![None; 2 * width];
+            let mut own: Vec<Option<u32>> = vec![None; 2 * width];
             for (branch, mut list) in branches.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
                 list.sort_unstable();
-                nodes[branch] = Some(own.len() as u32);
-                own.push(list);
+                own[branch] = Some(nodes.len() as u32);
+                nodes.push(self.node(&list, depth + 1));
             }
             for (leaf, held) in held.iter_mut().enumerate() {
-                path(width, leaf).filter_map(|branch| nodes[branch]).for_each(|node| held.push(node));
+                path(width, leaf).filter_map(|branch| own[branch]).for_each(|node| held.push(node));
             }
         }
-        let nodes = own.into_iter().map(|list| self.node(list, depth + 1)).collect();
-        Node::Spans(Spans { starts, held, nodes, plane: self.plane(&ranges, depth) })
+        Node::Spans(Box::new(Spans { starts, held, nodes, plane: self.plane(&ranges, depth) }))
     }
 
     /// Many addresses with the ports that stand behind them, where nothing else does.
@@ -303,6 +356,12 @@ impl<'d> Builder<'d, '_> {
         }
         Some(Plane::new(areas))
     }
+}
+
+/// From which stretch to before which one a range goes.
+fn stretch(starts: &[u128], (first, last, _): (u128, u128, u32)) -> (usize, usize) {
+    let from = starts.partition_point(|start| *start < first);
+    (from, if first == last { from + 1 } else { starts.partition_point(|start| *start <= last) })
 }
 
 /// Stretches for each range, on average, up to which each stretch lists its ranges.

@@ -110,7 +110,9 @@ impl Notes<'_> {
             return false;
         };
         let (Some(at), Some(Ok(port))) = (address.number(), port.number().map(u16::try_from)) else { return false };
-        asked.area(plane.around(at, port, asked.horizon().port).1);
+        if asked.is_first(std::ptr::from_ref(plane).addr()) {
+            asked.area(plane.around(at, port, asked.horizon().port).1);
+        }
         true
     }
 

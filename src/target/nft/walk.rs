@@ -25,6 +25,9 @@ const BUDGET: u64 = 1 << 22;
 /// The same, where many packets are asked about.
 const BUDGET_OF_MANY: u64 = 1 << 19;
 
+/// Sets before one that may have the same keys.
+const ALIKE: usize = 8;
+
 /// A dump, ready to be walked.
 #[derive(Debug)]
 pub struct Evaluator<'d> {
@@ -69,10 +72,16 @@ impl Base {
 
 impl<'d> Evaluator<'d> {
     pub fn new(dump: &'d Dump) -> Evaluator<'d> {
-        let mut indices = HashMap::new();
+        let mut indices: HashMap<usize, Index<'d>> = HashMap::new();
+        let mut latest: Vec<usize> = Vec::new();
         for elements in sets(dump) {
-            if let Some(index) = Index::new(elements) {
+            // Maps of what services do have mostly the same services.
+            let others = latest.iter().rev().take(ALIKE).filter_map(|place| indices.get(place));
+            let shared = others.filter_map(|index| index.shared(elements)).next();
+            let is_new = shared.is_none();
+            if let Some(index) = shared.or_else(|| Index::new(elements)) {
                 indices.insert(elements.as_ptr().addr(), index);
+                latest.extend(is_new.then_some(elements.as_ptr().addr()));
             }
         }
         let mut by_host = HashMap::new();
