@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use proptest::strategy::Union;
+use proptest::test_runner::FileFailurePersistence;
 
 use crate::dispatch::owners::{self, Effect};
 use crate::ir::hash::Hash6;
@@ -16,6 +17,12 @@ use crate::source::Source;
 use crate::statement::balance::Protocol;
 use crate::trace::{Packet, Trace};
 use crate::{file, resolve};
+
+/// Seeds of programs that were wrong once are kept with the tests.
+pub fn regressions() -> ProptestConfig {
+    let seeds = FileFailurePersistence::SourceParallel("tests/regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(seeds)), ..ProptestConfig::default() }
+}
 
 /// A text as far as its statements. The error lists what is no statement.
 pub fn parse(text: &str) -> Result<Program, String> {

@@ -29,6 +29,8 @@ pub mod listeners;
 pub mod meaning;
 pub mod option;
 pub mod packet;
+#[cfg(test)]
+mod parity;
 pub mod print;
 pub mod program;
 pub mod resolve;

@@ -225,6 +225,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::generated::regressions())]
+
         #[test]
         fn leaves_hold_all_that_their_connections_meet(areas in areas(), fan_out in 2usize..9, size in 1usize..5) {
             let Some(tree) = boxes(&areas, Family::V4, Shape { fan_out, leaf: size }, 32) else { return Ok(()) };

@@ -307,6 +307,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::generated::regressions())]
+
         #[test]
         fn every_item_is_found_and_no_other(
             list in prop::collection::vec((any::<u8>(), any::<u32>()), 1..60), fan_out in 2usize..9, leaf in 1usize..6,

@@ -325,7 +325,7 @@ fn assert_same(before: &Config, after: &Config, texts: &[String]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..crate::generated::regressions() })]
 
     #[test]
     fn safe_fixes_keep_the_meaning(

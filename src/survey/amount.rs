@@ -191,6 +191,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::generated::regressions())]
+
         #[test]
         fn bounds_hold_what_they_are_about(ratios in proptest::collection::vec(ratio(), 1..12)) {
             let (mut exact, mut amount, mut bounds) = (Share::all(), Amount::ONE, Bounds::ONE);

@@ -211,6 +211,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::generated::regressions())]
+
         #[test]
         fn the_areas_at_a_point_are_those_of_all_points_up_to_the_horizon(areas in areas(), end in 1..30u32) {
             let plane = Plane::new(areas.clone());

@@ -90,6 +90,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(crate::generated::regressions())]
+
         #[test]
         fn the_next_cut_is_the_first_of_those_about_the_ports(
             cuts in proptest::collection::vec((0..40u128, 0..20u32, 1..9u32), 0..30),

@@ -177,7 +177,7 @@ fn a_random_choice_has_no_one_sequence() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..crate::generated::regressions() })]
 
     #[test]
     fn random_programs_read_back_and_do_what_they_mean(

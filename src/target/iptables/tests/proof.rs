@@ -39,7 +39,7 @@ fn every_example_is_proven() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..crate::generated::regressions() })]
 
     #[test]
     fn every_random_program_is_proven(statements in proptest::collection::vec(statement(&PARTS), 1..4)) {
@@ -57,7 +57,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..crate::generated::regressions() })]
 
     #[test]
     fn answers_hold_as_far_as_they_say(

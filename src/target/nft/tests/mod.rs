@@ -398,7 +398,7 @@ fn groups_with_too_many_cells_are_tried_one_by_one() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..crate::generated::regressions() })]
 
     #[test]
     fn random_programs_do_what_they_mean(statements in proptest::collection::vec(writable(), 1..8)) {

@@ -103,7 +103,7 @@ fn the_questions_are_as_many_as_the_services() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..crate::generated::regressions() })]
 
     #[test]
     fn answers_hold_as_far_as_they_say(
@@ -127,7 +127,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..crate::generated::regressions() })]
 
     #[test]
     fn every_random_program_is_proven(statements in proptest::collection::vec(writable(), 1..4)) {
