@@ -209,13 +209,29 @@ mod tests {
                     .to_owned(),
             ),
             (
-                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a\n}\n".to_owned(),
-                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n}\n".to_owned(),
+                "host a=::1;pool p={\n # lbc: ignore[LB202] x\n a, b\n}\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n    b\n}\n".to_owned(),
             ),
             // Statements that have one in common stay on its line.
             (
                 "host a=::1;host b=::1 # lbc: ignore[LB202] x\nhost c=::1;host d=::1 # c\n".to_owned(),
                 "host a = ::1; host b = ::1 # lbc: ignore[LB202] x\nhost c = ::1\nhost d = ::1 # c\n".to_owned(),
+            ),
+            // With all comments within them above.
+            (
+                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a # c\n};host c=::1\n".to_owned(),
+                "# lbc: ignore[LB202] x\n# c\nhost a = ::1; pool p = {\n    a\n}; host c = ::1\n".to_owned(),
+            ),
+            (
+                "\u{feff}host a=::1;net n=::/64,\r\n # c\r\n fd00::/64;host c=::1 # lbc: ignore[LB202] x\r\n"
+                    .to_owned(),
+                "# c\nhost a = ::1; net n =\n    ::/64,\n    fd00::/64; host c = ::1 # lbc: ignore[LB202] x\n"
+                    .to_owned(),
+            ),
+            // Behind a `;` that ends a statement above.
+            (
+                "host a=::1\n; # lbc: ignore[LB202]\nhost b=::1;host c=::1\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202]\nhost b = ::1; host c = ::1\n".to_owned(),
             ),
         ] {
             assert_eq!(formatted(&text), canonical, "{text}");

@@ -244,6 +244,27 @@ fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
 }
 
 #[test]
+fn the_canonical_form_has_the_findings_of_what_was_written() {
+    let told = |text: &str| found(text).into_iter().map(|one| (one.code, one.message)).collect::<Vec<_>>();
+    for (text, count) in [
+        ("host a=::1; host b=::1 # lbc: ignore[LB202]\nhost c=::1; host d=::1\n", 2),
+        ("# lbc: ignore[LB202]\nhost a=::1;pool p={\n 10.0.0.1 # c\n};host c=::1\nhost d=::1\n", 1),
+        ("host a=::1;pool p={\n 10.0.0.1 # c\n};host c=::1 # lbc: ignore[LB202]\n;host d=::1\n", 1),
+        ("host a=::1;net n=::/64, # lbc: ignore[LB202]\n fd00::/64\n", 0),
+        ("host a=::1;pool p={\n # lbc: ignore[LB104]\n 127.0.0.1:1\n 127.0.0.1:2\n}\n", 3),
+        ("host a=::1\n;# lbc: ignore[LB202]\nhost b=::1;host c=::1;# lbc: ignore[LB202, LB104]\n", 3),
+        ("host a=::1; # lbc: ignore[LB202] x\nhost b=::1; host c=::1 # lbc: ignore[LB202]\n;;host d=::1\n", 1),
+        ("host a=::1;balance tcp 81\n# lbc: ignore[LB104]\n -> 127.0.0.1:1 # lbc: ignore[LB202]\n", 0),
+    ] {
+        let text = format!("{text}balance tcp 80 -> 10.0.0.1\n");
+        let source = crate::source::Source::new("x.lb", "x.lb", text.clone());
+        let formatted = crate::file::format(&source, &crate::file::parse(&source, SourceId(0)).0);
+        assert_eq!(told(&formatted), told(&text), "{text}\n{formatted}");
+        assert_eq!(told(&text).len(), count, "{text}");
+    }
+}
+
+#[test]
 fn a_hundred_thousand_suppressions_take_no_time() {
     let start = std::time::Instant::now();
     let lines = "# lbc: ignore[LB102]\n".repeat(100_000);
