@@ -166,6 +166,11 @@ fn fixes_write_what_is_meant() {
         (Unsafe, "balance tcp *:80 -> 10.0.0.1\n", "balance tcp local:80 -> 10.0.0.1\n"),
         (
             Unsafe,
+            "balance tcp *:80 on * counter -> 10.0.0.1\nbalance tcp 81 on eth0 -> 10.0.0.1\n",
+            "balance tcp *:80 on eth0 counter -> 10.0.0.1\nbalance tcp 81 on eth0 -> 10.0.0.1\n",
+        ),
+        (
+            Unsafe,
             "balance tcp *:80 counter -> 10.0.0.1\nbalance tcp 81 on wan* -> 10.0.0.1\n",
             "balance tcp *:80 counter on wan* -> 10.0.0.1\nbalance tcp 81 on wan* -> 10.0.0.1\n",
         ),
