@@ -58,7 +58,8 @@ fn file(start: In<'_>) -> File {
         }
         if errors.overflow() {
             let message = format!("{MAX_ERRORS} errors in this file; the rest of it was not read");
-            errors.record_last(SyntaxError::new(Code::Syntax, i.here(), message));
+            let last = SyntaxError::new(Code::TooManyErrors, i.here(), message);
+            errors.record_last(last.help("mend those that are shown, and run it again"));
             return file;
         }
         i = item(i, &mut file);
@@ -311,6 +312,6 @@ mod tests {
         let source = Source::new("x.lb", "x.lb", "x;".repeat(5_000));
         let (_, errors) = parse(&source, SourceId(0));
         assert_eq!(errors.len(), MAX_ERRORS + 1);
-        assert!(errors[MAX_ERRORS].message.contains("the rest of it was not read"));
+        assert_eq!(errors[MAX_ERRORS].code, Code::TooManyErrors);
     }
 }
