@@ -229,6 +229,10 @@ mod tests {
                 "# c\nhost a = ::1; net n =\n    ::/64,\n    fd00::/64; host c = ::1 # lbc: ignore[LB202] x\n"
                     .to_owned(),
             ),
+            (
+                "pool p={ a, # c\u{2028}\n b};include \"x\"# lbc: ignore[LB202] x\u{2028}\n".to_owned(),
+                "# c\npool p = {\n    a\n    b\n}; include \"x\" # lbc: ignore[LB202] x\n".to_owned(),
+            ),
             // Behind a `;` that ends a statement above.
             (
                 "host a=::1\n; # lbc: ignore[LB202]\nhost b=::1;host c=::1\n".to_owned(),

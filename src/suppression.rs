@@ -148,7 +148,8 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
     let bound = rows.bound(source, comments, &places);
     let mut moves: Vec<(u32, Span)> = Vec::new();
     for (comment, place) in comments.iter().zip(places) {
-        let inside = rows.at(comment.start).filter(|row| bound.binary_search(row).is_ok());
+        let is_inside = |row: &usize| comment.start < items[rows.items(*row).end - 1].span.end;
+        let inside = rows.at(comment.start).filter(|row| bound.binary_search(row).is_ok() && is_inside(row));
         if let Some(row) = inside {
             moves.push((items[rows.firsts[row]].span.start, *comment));
             continue;
@@ -189,7 +190,8 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
                 false => before.len(),
             };
             new.push_str(&text[done..start.max(done)]);
-            done = comment.end as usize;
+            // With blanks behind it that are no part of it, and could stand nowhere else.
+            done = text[comment.end as usize..].find('\n').map_or(text.len(), |end| comment.end as usize + end);
         }
         taken += own.len();
     }
