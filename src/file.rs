@@ -233,6 +233,14 @@ mod tests {
                 "pool p={ a, # c\u{2028}\n b};include \"x\"# lbc: ignore[LB202] x\u{2028}\n".to_owned(),
                 "# c\npool p = {\n    a\n    b\n}; include \"x\" # lbc: ignore[LB202] x\n".to_owned(),
             ),
+            (
+                "balance tcp 1,\n# lbc: ignore[LB104]\n2 -> a;pool p=a, b,\n c # c\n".to_owned(),
+                "# lbc: ignore[LB104]\nbalance tcp 1,2 -> a; pool p = a, b, c # c\n".to_owned(),
+            ),
+            (
+                "balance tcp 1,\n# lbc: ignore[LB104]\n2 -> a;pool p=NAMES,\n c # c\n".replace("NAMES", &line),
+                format!("# lbc: ignore[LB104]\nbalance tcp 1,2 -> a; pool p = {{\n    {lines}\n    c\n}} # c\n"),
+            ),
             // Behind a `;` that ends a statement above.
             (
                 "host a=::1\n; # lbc: ignore[LB202]\nhost b=::1;host c=::1\n".to_owned(),
