@@ -18,7 +18,7 @@ use crate::statement::balance::Protocol;
 pub enum Overlap {
     /// These take everything that it matches, ascending; empty where it matches nothing.
     Unreachable(Vec<usize>),
-    /// The first one that it shares some connections with, while each has others of its own; and how many more there are.
+    /// The first one that it shares connections with which none before has, while each has others of its own; and how many more there are.
     Partial(usize, usize),
 }
 
@@ -137,13 +137,14 @@ impl Seen {
         for &rival in rivals.iter().take(MAX_RIVALS) {
             let Some(other) = &self.areas[rival as usize] else { continue };
             *steps = steps.saturating_sub(left.len() * other.len());
-            if meet(&left, other) {
+            let is_met = meet(&left, other);
+            if is_met {
                 left = without(left, other);
                 takers.push(rival as usize);
             }
             // Whose addresses are this machine's is not known: a prefix and `local` are no mistake.
             let (one, two) = (&owned(area, self.index.family), &owned(other, self.index.family));
-            if meet(area, other) && !is_within(one, two) && !is_within(two, one) {
+            if is_met && !is_within(one, two) && !is_within(two, one) {
                 verdict.partial.push(rival as usize);
             }
             if left.len() > MAX_LEFT {
@@ -522,6 +523,9 @@ mod tests {
             "balance tcp 203.0.113.0/24:80 on eth0 -> 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n",
             "balance tcp 80 on eth0 -> 10.0.0.1\nbalance tcp *:80 on eth0 -> 10.0.0.1\n",
             "balance tcp *:80 on eth0 -> 10.0.0.1\nbalance tcp 0.0.0.0/0:80-81 -> 10.0.0.1\n",
+            // A service for what two others share comes before both.
+            "balance tcp 85-90 -> 10.0.0.3\nbalance tcp 80-90 -> 10.0.0.1\nbalance tcp 85-95 -> 10.0.0.2\n",
+            "balance tcp 81 on eth0 as own -> 10.0.0.3\nbalance tcp *:81 on eth0 -> 10.0.0.1\nbalance tcp 81 -> 10.0.0.2\n",
             // Loopback addresses are no part of it.
             "balance tcp *:80 -> 10.0.0.1\nbalance tcp 127.0.0.1:80 -> 10.0.0.1\n",
         ] {

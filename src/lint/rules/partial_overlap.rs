@@ -42,7 +42,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
                 .here("gets only what is left of it")
                 .label(one.listen(), "gets what both match")
                 .help(
-                    "tell the two apart by destination, ports, `on` or `from`; or write a service for what they share",
+                    "tell the two apart by destination, ports, `on` or `from`; or write a service for what they share before both",
                 ),
         )
     };
