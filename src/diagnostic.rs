@@ -50,6 +50,7 @@ codes! {
     TargetLimit = "017" "target-limit": "more than a target can hold";
     NotAnAddress = "018" "not-an-address": "a DNS name where an address or a declared host is needed";
     UnsupportedOnTarget = "019" "unsupported-on-target": "an option that the target cannot do";
+    TooManyErrors = "020" "too-many-errors": "more errors in a file than are shown";
     AnyDestination = "101" "any-destination": "a listener on any destination, from anyone, on every interface";
     ManagementPort = "102" "management-port": "a port that this machine is managed by is balanced away";
     HairpinWithoutMasquerade = "103" "hairpin-without-masquerade": "clients that share a net with their backend, and no masquerade";

@@ -58,7 +58,8 @@ fn file(start: In<'_>) -> File {
         }
         if errors.overflow() {
             let message = format!("{MAX_ERRORS} errors in this file; the rest of it was not read");
-            errors.record_last(SyntaxError::new(Code::Syntax, i.here(), message));
+            let last = SyntaxError::new(Code::TooManyErrors, i.here(), message);
+            errors.record_last(last.help("mend those that are shown, and run it again"));
             return file;
         }
         i = item(i, &mut file);
@@ -209,13 +210,41 @@ mod tests {
                     .to_owned(),
             ),
             (
-                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a\n}\n".to_owned(),
-                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n}\n".to_owned(),
+                "host a=::1;pool p={\n # lbc: ignore[LB202] x\n a, b\n}\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202] x\npool p = {\n    a\n    b\n}\n".to_owned(),
             ),
             // Statements that have one in common stay on its line.
             (
                 "host a=::1;host b=::1 # lbc: ignore[LB202] x\nhost c=::1;host d=::1 # c\n".to_owned(),
                 "host a = ::1; host b = ::1 # lbc: ignore[LB202] x\nhost c = ::1\nhost d = ::1 # c\n".to_owned(),
+            ),
+            // With all comments within them above.
+            (
+                "host a=::1;pool p={ # lbc: ignore[LB202] x\n a # c\n};host c=::1\n".to_owned(),
+                "# lbc: ignore[LB202] x\n# c\nhost a = ::1; pool p = {\n    a\n}; host c = ::1\n".to_owned(),
+            ),
+            (
+                "\u{feff}host a=::1;net n=::/64,\r\n # c\r\n fd00::/64;host c=::1 # lbc: ignore[LB202] x\r\n"
+                    .to_owned(),
+                "# c\nhost a = ::1; net n =\n    ::/64,\n    fd00::/64; host c = ::1 # lbc: ignore[LB202] x\n"
+                    .to_owned(),
+            ),
+            (
+                "pool p={ a, # c\u{2028}\n b};include \"x\"# lbc: ignore[LB202] x\u{2028}\n".to_owned(),
+                "# c\npool p = {\n    a\n    b\n}; include \"x\" # lbc: ignore[LB202] x\n".to_owned(),
+            ),
+            (
+                "balance tcp 1,\n# lbc: ignore[LB104]\n2 -> a;pool p=a, b,\n c # c\n".to_owned(),
+                "# lbc: ignore[LB104]\nbalance tcp 1,2 -> a; pool p = a, b, c # c\n".to_owned(),
+            ),
+            (
+                "balance tcp 1,\n# lbc: ignore[LB104]\n2 -> a;pool p=NAMES,\n c # c\n".replace("NAMES", &line),
+                format!("# lbc: ignore[LB104]\nbalance tcp 1,2 -> a; pool p = {{\n    {lines}\n    c\n}} # c\n"),
+            ),
+            // Behind a `;` that ends a statement above.
+            (
+                "host a=::1\n; # lbc: ignore[LB202]\nhost b=::1;host c=::1\n".to_owned(),
+                "host a = ::1\n# lbc: ignore[LB202]\nhost b = ::1; host c = ::1\n".to_owned(),
             ),
         ] {
             assert_eq!(formatted(&text), canonical, "{text}");
@@ -295,6 +324,6 @@ mod tests {
         let source = Source::new("x.lb", "x.lb", "x;".repeat(5_000));
         let (_, errors) = parse(&source, SourceId(0));
         assert_eq!(errors.len(), MAX_ERRORS + 1);
-        assert!(errors[MAX_ERRORS].message.contains("the rest of it was not read"));
+        assert_eq!(errors[MAX_ERRORS].code, Code::TooManyErrors);
     }
 }

@@ -14,17 +14,26 @@ pub struct Printer<'a> {
     next: usize,
     /// Source offset up to which everything is written; blank lines are kept by looking behind it.
     done: u32,
+    /// Whether the statement that is being written shares its line with another.
+    pub is_in_row: bool,
     out: String,
 }
 
 impl<'a> Printer<'a> {
     pub fn new(text: &'a str, comments: &'a [Span]) -> Printer<'a> {
-        Printer { text, comments, next: 0, done: 0, out: String::with_capacity(text.len() + text.len() / 8) }
+        Printer {
+            text,
+            comments,
+            next: 0,
+            done: 0,
+            is_in_row: false,
+            out: String::with_capacity(text.len() + text.len() / 8),
+        }
     }
 
     /// A printer over the same text that writes apart: to measure, or to write what is put in elsewhere.
     pub fn scratch(&self) -> Printer<'a> {
-        Printer { text: self.text, comments: &[], next: 0, done: self.done, out: String::new() }
+        Printer { text: self.text, comments: &[], next: 0, done: self.done, is_in_row: false, out: String::new() }
     }
 
     pub fn words(&mut self, words: &str) {

@@ -84,6 +84,28 @@ impl<'a> Rows<'a> {
         self.firsts[row]..self.firsts.get(row + 1).copied().unwrap_or(self.items.len())
     }
 
+    /// How many statements of a row have something on a line.
+    fn count_on(&self, source: &Source, row: usize, line: usize) -> usize {
+        let of_row = &self.items[self.items(row)];
+        let is_on = |item: &&Item| (source.line(item.span.start)..=source.line(item.span.end)).contains(&line);
+        of_row.iter().filter(is_on).count()
+    }
+
+    /// The rows of several statements of which a suppression speaks that is not of one statement alone, ascending.
+    fn bound(&self, source: &Source, comments: &[Span], places: &[Place]) -> Vec<usize> {
+        let mut bound: Vec<usize> = Vec::new();
+        for (comment, place) in comments.iter().zip(places) {
+            let Some(row) = place.row.or_else(|| self.at(comment.start)) else { continue };
+            let is_common = self.items(row).len() > 1
+                && parse(source.text(), *comment).is_some_and(|one| !one.is_for_file)
+                && (place.row.is_some() || self.count_on(source, row, place.line) > 1);
+            if is_common && bound.last() != Some(&row) {
+                bound.push(row);
+            }
+        }
+        bound
+    }
+
     /// What each of the comments of the file speaks of, should it be a suppression.
     pub fn places(&self, source: &Source, comments: &[Span]) -> Vec<Place> {
         let own: Vec<usize> = comments.iter().map(|comment| source.line(comment.start)).collect();
@@ -109,20 +131,29 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Whether nothing but blanks stands before something on its line.
+/// Whether nothing but blanks and the ends of statements above stands before something on its line.
 fn is_alone(text: &str, place: Span) -> bool {
-    let before = text[..place.start as usize].trim_end_matches([' ', '\t']);
+    let before = text[..place.start as usize].trim_end_matches([' ', '\t', ';']);
     before.is_empty() || before.ends_with('\n') || before == "\u{feff}"
 }
 
 /// The text with each suppression above its statement that speaks of more than its line will hold when every element of a list has a
-/// line of its own. `None` where there is none.
+/// line of its own. Statements on one line that have one in common have all comments within them above the first. `None` where there
+/// is nothing to move.
 pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<String> {
     let text = source.text();
     let rows = Rows::new(source, items);
     let starts: Vec<u32> = items.iter().flat_map(elements).collect();
+    let places = rows.places(source, comments);
+    let bound = rows.bound(source, comments, &places);
     let mut moves: Vec<(u32, Span)> = Vec::new();
-    for (comment, place) in comments.iter().zip(rows.places(source, comments)) {
+    for (comment, place) in comments.iter().zip(places) {
+        let is_inside = |row: &usize| comment.start < items[rows.items(*row).end - 1].span.end;
+        let inside = rows.at(comment.start).filter(|row| bound.binary_search(row).is_ok() && is_inside(row));
+        if let Some(row) = inside {
+            moves.push((items[rows.firsts[row]].span.start, *comment));
+            continue;
+        }
         let is_line = place.row.is_none() && parse(text, *comment).is_some_and(|one| !one.is_for_file);
         if !is_line || rows.at(comment.start).is_none() {
             continue;
@@ -159,7 +190,8 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
                 false => before.len(),
             };
             new.push_str(&text[done..start.max(done)]);
-            done = comment.end as usize;
+            // With blanks behind it that are no part of it, and could stand nowhere else.
+            done = text[comment.end as usize..].find('\n').map_or(text.len(), |end| comment.end as usize + end);
         }
         taken += own.len();
     }
@@ -167,23 +199,13 @@ pub fn lifted(source: &Source, items: &[Item], comments: &[Span]) -> Option<Stri
     Some(new)
 }
 
-/// The statements, by number, that have to stay on one line with the next: a suppression speaks of both.
+/// The statements, by number, that have to stay on one line with the next: a suppression speaks of both. No comments are left within
+/// them, see [`lifted`].
 pub fn held(source: &Source, items: &[Item], comments: &[Span]) -> Vec<usize> {
-    let text = source.text();
     let rows = Rows::new(source, items);
-    let mut held = Vec::new();
-    for (comment, place) in comments.iter().zip(rows.places(source, comments)) {
-        let row = place.row.filter(|_| parse(text, *comment).is_some_and(|one| !one.is_for_file));
-        let Some(of_row) = row.map(|row| rows.items(row)).filter(|of_row| of_row.len() > 1) else { continue };
-        // A comment within one of them needs a line end behind it.
-        let span = items[of_row.start].span.to(items[of_row.end - 1].span);
-        let inside = comments.partition_point(|one| one.start < span.end)
-            - comments.partition_point(|one| one.start < span.start);
-        if inside == 0 && held.last().is_none_or(|last| *last < of_row.start) {
-            held.extend(of_row.start..of_row.end - 1);
-        }
-    }
-    held
+    let bound = rows.bound(source, comments, &rows.places(source, comments));
+    let all_but_last = |row: usize| rows.items(row).rev().skip(1).rev();
+    bound.into_iter().flat_map(all_but_last).collect()
 }
 
 /// Where the elements of a statement's list start.

@@ -17,8 +17,8 @@ use crate::diagnostic::Code;
 use crate::source::{Span, Spanned};
 
 pub use error::{
-    Abort, MAX_TOKEN_BYTES, Parsed, Problem, SyntaxError, already_reported, expect, expected, found, not_here, shorten,
-    token_len, without_arrow,
+    Abort, MAX_TOKEN_BYTES, Parsed, Problem, SyntaxError, already_reported, expect, expected, found, kept, not_here,
+    shorten, token_len, without_arrow,
 };
 pub use input::{Errors, In, MAX_ERRORS, MAX_TREE_BYTES};
 pub use recovery::{Role, element_end, element_end_or, go_on, recover, statement_end};

@@ -3,7 +3,7 @@
 #
 # On Debian as root it installs what the kernel tests need. Anyone else is told what is missing; the kernel tests then
 # use an unprivileged user namespace where the system allows one, and say what they skip.
-# LBC_KERNEL_TESTS=require makes anything skipped a failure (CI sets it).
+# LBC_KERNEL_TESTS=require makes anything skipped a failure (CI sets it, and LBC_TREE_SITTER=require).
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,6 +24,15 @@ if [ -n "$missing" ]; then
 fi
 PATH="$PATH:/usr/sbin:/sbin"
 export PATH
+
+# The tests of grammars install tree-sitter from npm, below target/.
+if ! command -v tree-sitter >/dev/null 2>&1 && ! command -v npm >/dev/null 2>&1; then
+    case ${LBC_TREE_SITTER:-} in
+    require) what='is required (LBC_TREE_SITTER=require)' ;;
+    *) what='will be skipped' ;;
+    esac
+    printf 'tests/all.sh: neither tree-sitter nor npm: the corpus of the tree-sitter grammar %s\n' "$what" >&2
+fi
 
 if cargo fmt --version >/dev/null 2>&1; then
     cargo fmt --check

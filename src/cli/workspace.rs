@@ -369,8 +369,8 @@ impl Workspace {
         }
         let mut news = Vec::new();
         for (uri, diagnostics) in &mut now {
-            // Nobody reads more.
-            diagnostics.truncate(MAX_ERRORS);
+            // Nobody reads more; the last of so many errors says that there are others.
+            diagnostics.truncate(MAX_ERRORS + 1);
             if parts.get(uri).is_some_and(|parts| *parts > 1) {
                 diagnostics
                     .sort_by_cached_key(|one| (one.range.start.line, one.range.start.character, one.message.clone()));

@@ -134,4 +134,11 @@ errors! {
         "balance tcp 80 accept -> 10.0.0.1\n",
         "balance tcp 80 -> 10.0.0.1\n",
         "";
+    TooManyErrors:
+        "A file has more than 1,000 errors; the others are not shown, in no output format. A file of which so many statements cannot \
+         be read is not read to its end.",
+        "It is probably not the file that was meant, or was made by a program: the first errors say what is wrong with all of it.",
+        "",
+        "",
+        "";
 }

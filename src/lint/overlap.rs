@@ -18,7 +18,7 @@ use crate::statement::balance::Protocol;
 pub enum Overlap {
     /// These take everything that it matches, ascending; empty where it matches nothing.
     Unreachable(Vec<usize>),
-    /// The first one that it shares some connections with, while each has others of its own; and how many more there are.
+    /// The first one that it shares connections with which none before has, while each has others of its own; and how many more there are.
     Partial(usize, usize),
 }
 
@@ -137,13 +137,14 @@ impl Seen {
         for &rival in rivals.iter().take(MAX_RIVALS) {
             let Some(other) = &self.areas[rival as usize] else { continue };
             *steps = steps.saturating_sub(left.len() * other.len());
-            if meet(&left, other) {
+            let is_met = meet(&left, other);
+            if is_met {
                 left = without(left, other);
                 takers.push(rival as usize);
             }
             // Whose addresses are this machine's is not known: a prefix and `local` are no mistake.
-            let (one, two) = (&nowhere(area), &nowhere(other));
-            if meet(area, other) && !is_within(one, two) && !is_within(two, one) {
+            let (one, two) = (&owned(area, self.index.family), &owned(other, self.index.family));
+            if is_met && !is_within(one, two) && !is_within(two, one) {
                 verdict.partial.push(rival as usize);
             }
             if left.len() > MAX_LEFT {
@@ -162,9 +163,12 @@ impl Seen {
     }
 }
 
-/// The pieces as if every address were this machine's.
-fn nowhere(area: &[Piece]) -> Vec<Piece> {
-    area.iter().map(|piece| Piece { locality: OWN, ..piece.clone() }).collect()
+/// The pieces as if every address that is written were this machine's. That it has all addresses there are nobody means.
+fn owned(area: &[Piece], family: Family) -> Vec<Piece> {
+    // Of a shorter prefix than /4 as of `*`.
+    let is_any = area.iter().any(|piece| piece.last - piece.first >= last(family) >> 3);
+    let locality = |piece: &Piece| if is_any { piece.locality } else { OWN };
+    area.iter().map(|piece| Piece { locality: locality(piece), ..piece.clone() }).collect()
 }
 
 fn meet(area: &[Piece], other: &[Piece]) -> bool {
@@ -516,6 +520,12 @@ mod tests {
             // Whether the address is this machine's is not known.
             "balance tcp 203.0.113.10:80 -> 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n",
             "balance tcp 80 -> 10.0.0.1\nbalance tcp 203.0.113.10:80 -> 10.0.0.1\n",
+            "balance tcp 203.0.113.0/24:80 on eth0 -> 10.0.0.1\nbalance tcp 80 -> 10.0.0.1\n",
+            "balance tcp 80 on eth0 -> 10.0.0.1\nbalance tcp *:80 on eth0 -> 10.0.0.1\n",
+            "balance tcp *:80 on eth0 -> 10.0.0.1\nbalance tcp 0.0.0.0/0:80-81 -> 10.0.0.1\n",
+            // A service for what two others share comes before both.
+            "balance tcp 85-90 -> 10.0.0.3\nbalance tcp 80-90 -> 10.0.0.1\nbalance tcp 85-95 -> 10.0.0.2\n",
+            "balance tcp 81 on eth0 as own -> 10.0.0.3\nbalance tcp *:81 on eth0 -> 10.0.0.1\nbalance tcp 81 -> 10.0.0.2\n",
             // Loopback addresses are no part of it.
             "balance tcp *:80 -> 10.0.0.1\nbalance tcp 127.0.0.1:80 -> 10.0.0.1\n",
         ] {
@@ -551,6 +561,10 @@ mod tests {
             ("tcp 80 on eth*", "tcp 80 on not eth1"),
             ("tcp 80 from 10.0.0.0/8", "tcp 80 on eth0"),
             ("tcp 203.0.113.0/24:80", "tcp 203.0.113.1:80-81"),
+            // What is passed on over eth0, what is for this machine on any interface, and what both match.
+            ("tcp *:80 on eth0", "tcp 80"),
+            ("tcp 80", "tcp *:80 on eth0"),
+            ("tcp 0.0.0.0/0:80 from 10.0.0.0/8", "tcp 80"),
         ] {
             let text = format!("balance {one} as a -> 10.0.0.1\nbalance {other} as b -> 10.0.0.1\n");
             assert_eq!(told(&text), [(1, Overlap::Partial(0, 0))], "{text}");

@@ -63,13 +63,21 @@ enum Scope {
     Row(usize),
 }
 
+/// Suppressions that speak of the same: each finding makes use of one that none has made use of.
+#[derive(Default)]
+struct Queue {
+    numbers: Vec<usize>,
+    /// Those before it are used.
+    next: usize,
+}
+
 /// The suppressions of a program.
 #[derive(Default)]
 struct Suppressions<'a> {
     list: Vec<Suppression>,
     /// Those that are not written as they should be.
     broken: Vec<Diagnostic>,
-    places: HashMap<(SourceId, Scope, Code), usize>,
+    places: HashMap<(SourceId, Scope, Code), Queue>,
     rows: HashMap<SourceId, Rows<'a>>,
 }
 
@@ -122,7 +130,7 @@ impl<'a> Suppressions<'a> {
                 let number = self.list.len();
                 self.list.push(Suppression { source: id, comment, list: list.clone(), index, code, is_used: false });
                 for scope in lint.iter().flat_map(|_| row.into_iter().chain([line])) {
-                    self.places.entry((id, scope, lint.expect("just seen"))).or_insert(number);
+                    self.places.entry((id, scope, lint.expect("just seen"))).or_default().numbers.push(number);
                 }
             }
         }
@@ -135,14 +143,19 @@ impl<'a> Suppressions<'a> {
         let (first, last) = (source.line(loc.span.start), source.line(loc.span.end.max(loc.span.start + 1) - 1));
         let row = self.rows.get(&loc.source).and_then(|rows| rows.at(loc.span.start)).map(Scope::Row);
         let scopes = [Scope::Line(first), Scope::Line(last)].into_iter().chain(row).chain([Scope::File]);
-        let by = scopes.filter_map(|scope| self.places.get(&(loc.source, scope, diagnostic.code))).next();
-        match by {
-            Some(by) => {
-                self.list[*by].is_used = true;
-                None
-            }
-            None => Some(diagnostic),
+        let place = |scope| (loc.source, scope, diagnostic.code);
+        let Some(place) = scopes.map(place).find(|place| self.places.contains_key(place)) else {
+            return Some(diagnostic);
+        };
+        let Queue { numbers, next } = self.places.get_mut(&place).expect("just found");
+        // Some may be used by way of another place.
+        while numbers.get(*next).is_some_and(|number| self.list[*number].is_used) {
+            *next += 1;
         }
+        if let Some(number) = numbers.get(*next) {
+            self.list[*number].is_used = true;
+        }
+        None
     }
 
     fn unused(&self, program: &Program, is_meant: impl Fn(&Suppression) -> bool) -> Vec<Diagnostic> {

@@ -166,6 +166,11 @@ fn fixes_write_what_is_meant() {
         (Unsafe, "balance tcp *:80 -> 10.0.0.1\n", "balance tcp local:80 -> 10.0.0.1\n"),
         (
             Unsafe,
+            "balance tcp *:80 on * counter -> 10.0.0.1\nbalance tcp 81 on eth0 -> 10.0.0.1\n",
+            "balance tcp *:80 on eth0 counter -> 10.0.0.1\nbalance tcp 81 on eth0 -> 10.0.0.1\n",
+        ),
+        (
+            Unsafe,
             "balance tcp *:80 counter -> 10.0.0.1\nbalance tcp 81 on wan* -> 10.0.0.1\n",
             "balance tcp *:80 counter on wan* -> 10.0.0.1\nbalance tcp 81 on wan* -> 10.0.0.1\n",
         ),
@@ -239,8 +244,34 @@ fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
         codes("balance tcp 80 -> {\n    10.0.0.1 # lbc: ignore[LB104]\n    127.0.0.1:81\n}\n"),
         ["LB206", "LB104"]
     );
-    // Twice is once too often.
+    // As many as there are findings, and twice for one of them is once too often.
+    silent("# lbc: ignore[LB104]\nbalance tcp 80 -> 127.0.0.1:1, 127.0.0.1:2 # lbc: ignore[LB104]\n");
     assert_eq!(codes("# lbc: ignore[LB102]\nbalance tcp 22 -> 10.0.0.1 # lbc: ignore[LB102]\n"), ["LB206"]);
+}
+
+#[test]
+fn the_canonical_form_has_the_findings_of_what_was_written() {
+    let told = |text: &str| found(text).into_iter().map(|one| (one.code, one.message)).collect::<Vec<_>>();
+    for (text, count) in [
+        ("host a=::1; host b=::1 # lbc: ignore[LB202]\nhost c=::1; host d=::1\n", 2),
+        ("# lbc: ignore[LB202]\nhost a=::1;pool p={\n 10.0.0.1 # c\n};host c=::1\nhost d=::1\n", 1),
+        ("host a=::1;pool p={\n 10.0.0.1 # c\n};host c=::1 # lbc: ignore[LB202]\n;host d=::1\n", 1),
+        ("host a=::1;net n=::/64, # lbc: ignore[LB202]\n fd00::/64\n", 0),
+        ("host a=::1;pool p={\n # lbc: ignore[LB104]\n 127.0.0.1:1\n 127.0.0.1:2\n}\n", 3),
+        ("host a=::1\n;# lbc: ignore[LB202]\nhost b=::1;host c=::1;# lbc: ignore[LB202, LB104]\n", 2),
+        ("host a=::1; # lbc: ignore[LB202] x\nhost b=::1; host c=::1 # lbc: ignore[LB202]\n;;host d=::1\n", 1),
+        ("host a=::1;balance tcp 81\n# lbc: ignore[LB104]\n -> 127.0.0.1:1 # lbc: ignore[LB202]\n", 0),
+        (
+            "balance tcp 81 -> 127.0.0.1:1;balance tcp 82\n# lbc: ignore[LB104]\n -> 127.0.0.1:2 # lbc: ignore[LB104]\n",
+            0,
+        ),
+    ] {
+        let text = format!("{text}balance tcp 80 -> 10.0.0.1\n");
+        let source = crate::source::Source::new("x.lb", "x.lb", text.clone());
+        let formatted = crate::file::format(&source, &crate::file::parse(&source, SourceId(0)).0);
+        assert_eq!(told(&formatted), told(&text), "{text}\n{formatted}");
+        assert_eq!(told(&text).len(), count, "{text}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::list::{braced_or_plain, format_list};
 use crate::print::Printer;
 use crate::source::Span;
 use crate::syntax::{
-    In, MAX_TOKEN_BYTES, Parsed, SyntaxError, blank0, keyword as this_word, not_here, shorten, string,
+    In, MAX_TOKEN_BYTES, Parsed, SyntaxError, blank0, kept, keyword as this_word, not_here, shorten, string,
 };
 
 /// On which interfaces a connection has to arrive.
@@ -104,10 +104,14 @@ fn problem(text: &str) -> Option<(String, String)> {
     }
     if is_too_long(text) {
         let message = format!("the interface name `{show}` has more than {MAX_INTERFACE_BYTES} bytes");
-        return Some((
-            message,
-            "the kernel knows no longer ones; a `*` at the end makes a shorter one a prefix".to_owned(),
-        ));
+        // iptables needs a byte for the `*`.
+        let prefix = format!("{}*", kept(name, MAX_INTERFACE_BYTES - 1));
+        let quote = if needs_quotes(&prefix) { "\"" } else { "" };
+        let help = format!(
+            "the kernel knows no longer ones, and matches no alternative names: write the name that `ip -br link` shows, \
+             or all that begin so: `{quote}{prefix}{quote}`"
+        );
+        return Some((message, help));
     }
     let message = format!("`{show}` cannot be the name of an interface");
     if let Some(prefix) = name.strip_suffix('+') {

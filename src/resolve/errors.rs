@@ -13,8 +13,8 @@ use crate::syntax::MAX_ERRORS;
 pub struct Errors {
     list: Vec<Diagnostic>,
     seen: HashSet<(Code, Loc, String)>,
-    /// How many each file has, and the code of the first that was left out.
-    files: HashMap<SourceId, (usize, Option<Code>)>,
+    /// How many each file has, and whether others were left out.
+    files: HashMap<SourceId, (usize, bool)>,
     /// Pushed so far, those left out included.
     pushed: usize,
 }
@@ -25,7 +25,7 @@ impl Errors {
         let loc = error.primary.loc;
         let (count, left_out) = self.files.entry(loc.source).or_default();
         if *count >= MAX_ERRORS {
-            left_out.get_or_insert(error.code);
+            *left_out = true;
         } else if self.seen.insert((error.code, loc, error.message.clone())) {
             *count += 1;
             self.list.push(error);
@@ -35,8 +35,8 @@ impl Errors {
     /// As [`Errors::push`], for what may be found a million times: made only where it is kept.
     pub fn push_with(&mut self, source: SourceId, error: impl FnOnce() -> Diagnostic) {
         match self.files.get(&source) {
-            Some((_, Some(_))) => self.pushed += 1,
-            Some((_, None)) | None => self.push(error()),
+            Some((_, true)) => self.pushed += 1,
+            Some((_, false)) | None => self.push(error()),
         }
     }
 
@@ -52,11 +52,13 @@ impl Errors {
     /// The errors; a file that has more says so at its end.
     pub fn finish(self, program: &Program) -> Vec<Diagnostic> {
         let mut list = self.list;
-        for (source, (_, code)) in self.files {
-            let Some(code) = code else { continue };
+        for (source, _) in self.files.into_iter().filter(|(_, (_, left_out))| *left_out) {
             let end = program.sources.get(source).text().len() as u32;
             let message = format!("more than {MAX_ERRORS} errors in this file; the others are not shown");
-            list.push(Diagnostic::error(code, at(source, Span::new(end, end)), message));
+            list.push(
+                Diagnostic::error(Code::TooManyErrors, at(source, Span::new(end, end)), message)
+                    .help("mend those that are shown, and run it again"),
+            );
         }
         list
     }
@@ -106,6 +108,7 @@ pub fn retain_causes(program: &Program, errors: &mut Vec<Diagnostic>, syntax: &[
         | Code::TargetLimit
         | Code::NotAnAddress
         | Code::UnsupportedOnTarget
+        | Code::TooManyErrors
         | Code::AnyDestination
         | Code::ManagementPort
         | Code::HairpinWithoutMasquerade

@@ -353,8 +353,9 @@ impl Backends {
         if !block {
             return p.words(&line);
         }
-        // What stands behind a list on one line, or suppresses, is about the statement, and not about the last backend.
-        let is_apart = !self.braces && (!p.has_newline(self.span) || p.is_suppressed_behind(self.span.end));
+        // What stands behind a list on one line or one of several statements, or suppresses, is not about the last backend.
+        let is_about_all = !p.has_newline(self.span) || p.is_in_row || p.is_suppressed_behind(self.span.end);
+        let is_apart = !self.braces && is_about_all;
         p.words("{\n");
         for (index, backend) in self.list.iter().enumerate() {
             p.begin(backend.span.start, "    ");

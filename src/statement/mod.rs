@@ -144,6 +144,7 @@ pub fn format(item: &Item, p: &mut Printer<'_>, is_first: bool, goes_on: bool) {
         Statement::Balance(balance) => Some(balance.backends.span),
         Statement::Include(_) | Statement::Default(_) => None,
     };
+    p.is_in_row = goes_on || !is_first;
     if is_first {
         p.begin(item.span.start, "");
     }

@@ -171,6 +171,12 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
+/// As many whole characters from the start of a text as a number of bytes holds.
+pub fn kept(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
+}
+
 /// The longest stretch that one error underlines, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 120;
 

@@ -15,6 +15,15 @@ fn web(text: &str) -> Test {
     Test::new().file("web.lb", text)
 }
 
+/// The last of a thousand and one.
+#[test]
+fn too_many_errors() {
+    let run = web(&"blance tcp 80\n".repeat(1_500)).unicode().run("compile --target nft web.lb");
+    let (_, last) = run.stderr.rsplit_once("\n\nLB").expect("errors before it");
+    super::harness::assert_snapshot("code-LB020", &format!("LB{last}"));
+    run.fails(1, "LB020 too-many-errors");
+}
+
 #[test]
 fn every_code_has_a_snapshot() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("snapshots");

@@ -211,7 +211,17 @@ fn ten_thousand_errors() {
     }
     let run = fails(&names, 1, "LB010 the host or pool `x01000` is not declared");
     assert_eq!(run.stderr.lines().count(), 1_001);
-    assert!(run.stderr.ends_with("LB010 more than 1000 errors in this file; the others are not shown\n"));
+    assert!(run.stderr.ends_with("LB020 more than 1000 errors in this file; the others are not shown\n"));
+    for format in ["json", "json-lines", "github", "gitlab", "sarif", "junit"] {
+        let test = Test::new().bytes("web.lb", names.as_bytes()).bounded();
+        let run = test.run(&format!("check --output-format {format} web.lb"));
+        assert_eq!(
+            run.stdout.matches("more than 1000 errors in this file").count(),
+            1 + usize::from(format == "junit"),
+            "{format}"
+        );
+        assert!(run.stdout.contains("too-many-errors"), "{format}");
+    }
     let full = Test::new().bytes("web.lb", names.as_bytes()).bounded().run("check web.lb");
     assert!(full.stdout.contains("\n1001 errors\n"));
     fails("host a = 10.0.0.1\n".repeat(10_000), 1, "LB011");

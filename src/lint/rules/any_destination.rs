@@ -6,6 +6,8 @@ use crate::keyword;
 use crate::lint::context::{Balanced, Context};
 use crate::lint::edit::add_option;
 use crate::lint::{Doc, Lint};
+use crate::option::Kind;
+use crate::source::Span;
 use crate::statement::listen;
 
 pub const LINT: Lint = Lint {
@@ -23,6 +25,9 @@ pub const LINT: Lint = Lint {
     check,
 };
 
+/// The longest listen part that the help repeats.
+const MAX_SHOWN: usize = 80;
+
 fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     let is_any = |destination: &Destination| match destination {
         Destination::Any => true,
@@ -39,10 +44,16 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             listen::Destination::Prefix(net) => (net.value.prefix_len() == 0).then_some(net.span),
             listen::Destination::Local(_) | listen::Destination::Name(_) => None,
         })?;
-        let fix = match the_interface(context) {
+        let interface = the_interface(context);
+        let fix = match &interface {
             Some(name) => {
                 let option = format!("on {name}");
-                (format!("add `{option}`"), add_option(one.source, one.balance, &option))
+                let written = one.balance.options.iter().find(|option| matches!(option.kind, Kind::On(_)));
+                let edit = match written {
+                    Some(every) => Edit::replace(one.source, every.span, option.clone()),
+                    None => add_option(one.source, one.balance, &option),
+                };
+                (format!("write `{option}`"), edit)
             }
             None => ("listen on `local`".to_owned(), Edit::replace(one.source, star, "local")),
         };
@@ -50,11 +61,28 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         Some(
             Diagnostic::warning(Code::AnyDestination, at(one.source, star), message)
                 .here("any destination, from anyone, on every interface")
-                .help("write `on IFACE` or `from NET` beside it; or `local` for the addresses of this machine alone")
+                .help(help(context, &one, star, interface.as_deref()))
                 .fix(Some(Fix::new(Applicability::Unsafe, fix.0, vec![fix.1]))),
         )
     })
     .collect()
+}
+
+/// What to write instead, as the statement would have it.
+fn help(context: &Context<'_>, one: &Balanced<'_>, star: Span, interface: Option<&str>) -> String {
+    let listen = one.balance.listen.span;
+    let text = context.text(one.source, listen);
+    let (listen, text) = match text.contains(['\n', '#']) || text.len() > MAX_SHOWN {
+        true => (star, context.text(one.source, star)),
+        false => (listen, text),
+    };
+    let before = &text[..(star.start - listen.start) as usize];
+    let behind = &text[(star.end - listen.start) as usize..];
+    let interface = interface.unwrap_or("IFACE");
+    format!(
+        "write `{before}local{behind}` for the addresses of this machine alone; or `{text} on {interface}` or `{text} from NET` for \
+         the connections that are meant"
+    )
 }
 
 /// Whether `from` keeps no client out, in the families of which it lets any in.

@@ -10,8 +10,10 @@ pub const LINT: Lint = Lint {
     doc: Doc {
         what: "Finds two services that match some connections both, while each matches others of its own.",
         why: "The first in the order of files and statements gets what they share. Who reads one of the two statements does \
-              not see that. A particular service before a general one is no finding. Whether an address belongs to `local` \
-              is not known, so that such overlaps are not looked for.",
+              not see that. A particular service before a general one is no finding. `*:80 on eth0` and `80` is one: the first \
+              alone has what is only forwarded, the second alone the other interfaces, and the order decides about this \
+              machine's addresses on eth0. Whether an address that is written belongs to `local` is not known, so that \
+              such overlaps are not looked for.",
         example: "balance tcp 80-90 -> 10.0.0.1\nbalance tcp 85-95 -> 10.0.0.2\n",
         instead: "balance tcp 80-90 -> 10.0.0.1\nbalance tcp 91-95 -> 10.0.0.2\n",
         fix: "",
@@ -40,7 +42,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
                 .here("gets only what is left of it")
                 .label(one.listen(), "gets what both match")
                 .help(
-                    "tell the two apart by destination, ports, `on` or `from`; or write a service for what they share",
+                    "tell the two apart by destination, ports, `on` or `from`; or write a service for what they share before both",
                 ),
         )
     };

@@ -299,9 +299,14 @@ impl<'a> Lowering<'a> {
             let name = match named {
                 Named::Exact(name) | Named::Prefix(name) => name,
             };
-            let error = match named {
-                Named::Exact(name) if name.ends_with('+') => "iptables would read its `+` as `*`",
-                Named::Prefix(name) if name.len() >= 15 => "iptables needs one byte for the `*`",
+            let (error, help) = match named {
+                Named::Exact(name) if name.ends_with('+') => {
+                    ("iptables would read its `+` as `*`", "rename the interface, or use the nft target".to_owned())
+                }
+                Named::Prefix(name) if name.len() >= 15 => (
+                    "iptables needs one byte for the `*`",
+                    format!("write `{name}` without the `*`: no interface has a longer name"),
+                ),
                 Named::Exact(_) | Named::Prefix(_) => continue,
             };
             self.nat.errors.push(
@@ -310,7 +315,7 @@ impl<'a> Lowering<'a> {
                     service.loc,
                     format!("the interface `{name}` cannot be matched: {error}"),
                 )
-                .help("rename the interface, or use the nft target"),
+                .help(help),
             );
         }
     }
