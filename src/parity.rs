@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use num_traits::ToPrimitive;
 use proptest::prelude::*;
 
-use crate::generated::{NAMES, PARTS, local, packet, program, regressions, statement, wrong_source};
+use crate::generated::{NAMES, PARTS, config, local, packet, program, regressions, statement, wrong_source};
 use crate::ir::hash::Hash6;
 use crate::ir::{Config, Family};
 use crate::meaning::{Action, Connection, Direction, outcome};
@@ -88,8 +88,14 @@ fn hold(config: &Config, connection: &Connection, hash6: Hash6, rules: &dyn Walk
     Err(format!("{connection:?}\n  means {meant:?}\n  gives {done:?}\n  unknown {:?}", trace.unknown))
 }
 
-fn hold_iptables(config: &Config, options: &Options, connections: &[Connection]) -> Result<(), String> {
-    let Ok(rules) = iptables::lower(config, options) else { return Ok(()) };
+/// Rules of a program are held against what a program means: the same one, but for a test of this test.
+fn hold_iptables(
+    meaning: &Config,
+    lowered: &Config,
+    options: &Options,
+    connections: &[Connection],
+) -> Result<(), String> {
+    let Ok(rules) = iptables::lower(lowered, options) else { return Ok(()) };
     let mut text = Vec::new();
     iptables::print_restore(&rules, iptables::Families::Both, iptables::Hooks::Include, &mut text)
         .expect("a vector takes everything");
@@ -100,12 +106,19 @@ fn hold_iptables(config: &Config, options: &Options, connections: &[Connection])
     let far = 16.0 / f64::from(u32::MAX);
     connections.iter().try_for_each(|connection| {
         let rules = if Family::of(connection.destination) == Family::V4 { &v4 } else { &v6 };
-        hold(config, connection, Hash6::Bpf, rules, far).map_err(|difference| format!("{difference}\n{text}"))
+        hold(meaning, connection, Hash6::Bpf, rules, far).map_err(|difference| format!("{difference}\n{text}"))
     })
 }
 
-fn hold_nft(config: &Config, options: &Options, format: nft::Format, connections: &[Connection]) -> Result<(), String> {
-    let rules = nft::lower(config, options, format).map_err(|errors| format!("{errors:#?}"))?;
+/// As [`hold_iptables`].
+fn hold_nft(
+    meaning: &Config,
+    lowered: &Config,
+    options: &Options,
+    format: nft::Format,
+    connections: &[Connection],
+) -> Result<(), String> {
+    let rules = nft::lower(lowered, options, format).map_err(|errors| format!("{errors:#?}"))?;
     let mut text = Vec::new();
     match format {
         nft::Format::Text => rules.print_text(&mut text),
@@ -121,12 +134,53 @@ fn hold_nft(config: &Config, options: &Options, format: nft::Format, connections
     let rules = nft::Evaluator::new(&dump);
     // A sum of floats.
     connections.iter().try_for_each(|connection| {
-        hold(config, connection, Hash6::Jhash, &rules, 1e-12).map_err(|difference| format!("{difference}\n{text}"))
+        hold(meaning, connection, Hash6::Jhash, &rules, 1e-12).map_err(|difference| format!("{difference}\n{text}"))
     })
 }
 
+/// A way from a program to what it does.
+type Route = fn(&Config, &Config, &Options, &[Connection]) -> Result<(), String>;
+
+const ROUTES: [Route; 3] = [
+    hold_iptables,
+    |meaning, lowered, options, connections| hold_nft(meaning, lowered, options, nft::Format::Text, connections),
+    |meaning, lowered, options, connections| hold_nft(meaning, lowered, options, nft::Format::Json, connections),
+];
+
+#[test]
+fn rules_of_another_program_are_seen() {
+    let with = |statement: &str| config(&format!("{NAMES}balance tcp 80 -> a:8080 weight 2, b:8080\n{statement}\n"));
+    let meaning = with("balance tcp 203.0.113.11:81 from 10.20.0.0/16 masquerade -> a, b");
+    let to = |source: [u8; 4], destination: [u8; 4], port: u16| Connection {
+        protocol: Protocol::Tcp,
+        source: source.into(),
+        destination: destination.into(),
+        port,
+        direction: Direction::In("eth0".to_owned()),
+    };
+    let connections = [to([10, 20, 0, 1], [203, 0, 113, 11], 81), to([10, 21, 0, 1], [203, 0, 113, 11], 81)];
+    for wrong in [
+        "balance tcp 203.0.113.11:81 from 10.20.0.0/16 masquerade -> a, b weight 2",
+        "balance tcp 203.0.113.11:81 from 10.20.0.0/16 -> a, b",
+        "balance tcp 203.0.113.11:81 from 10.20.0.0/15 masquerade -> a, b",
+        "balance tcp 203.0.113.11:81 from 10.20.0.0/16 else drop masquerade -> a, b",
+        "balance tcp 203.0.113.11:81 from 10.20.0.0/16 masquerade -> a, b:82",
+    ] {
+        for hold in ROUTES {
+            let options = Options::default();
+            assert_eq!(hold(&meaning, &meaning, &options, &connections), Ok(()));
+            assert!(hold(&meaning, &with(wrong), &options, &connections).is_err(), "{wrong} was not seen");
+        }
+    }
+}
+
+/// Programs a run; `PROPTEST_CASES` asks for more.
+fn programs() -> u32 {
+    ProptestConfig::default().cases.max(5000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..regressions() })]
+    #![proptest_config(ProptestConfig { cases: programs(), ..regressions() })]
 
     #[test]
     fn the_meaning_is_what_iptables_and_nft_do(
@@ -138,9 +192,7 @@ proptest! {
         let statements: Vec<String> = statements.into_iter().map(|statement| statement.replace('$', "")).collect();
         let Some((text, config)) = program(NAMES, &statements) else { return Ok(()) };
         let options = Options { layout, ..Options::default() };
-        let all = hold_iptables(&config, &options, &connections)
-            .and_then(|()| hold_nft(&config, &options, nft::Format::Text, &connections))
-            .and_then(|()| hold_nft(&config, &options, nft::Format::Json, &connections));
+        let all = ROUTES.iter().try_for_each(|hold| hold(&config, &config, &options, &connections));
         if let Err(difference) = all {
             return Err(TestCaseError::fail(format!("{difference}\n{text}")));
         }
