@@ -113,6 +113,20 @@ pub enum Fate {
 }
 
 impl Case {
+    /// So many of its packets, a power of two, from clients next to each other, so that each of their low bits is as often
+    /// set as not; as many as there are.
+    pub fn neighbours(&self, count: usize) -> Vec<Packet> {
+        let family = Family::of(self.packet.destination);
+        let all = [(0, last(family))];
+        let sources = self.sources.as_deref().unwrap_or(&all);
+        let (first, end) = sources.iter().copied().max_by_key(|(first, end)| end - first).unwrap_or(all[0]);
+        let low = count.next_power_of_two() as u128 - 1;
+        let start = (first + (end - first) / 2) & !low;
+        let start = if start < first { first } else { start };
+        let clients = start..=(start | low).min(end);
+        clients.map(|client| Packet { source: address(family, client), ..self.packet.clone() }).collect()
+    }
+
     /// Some of its packets, from clients all over its sources.
     pub fn clients(&self, count: usize) -> Vec<Packet> {
         let family = Family::of(self.packet.destination);
@@ -335,7 +349,7 @@ impl Known {
 
 /// A machine with one address.
 fn machine(family: Family, own: u128) -> Machine {
-    Machine { local: vec![address(family, own).into()] }
+    Machine { local: vec![address(family, own).into()], ..Machine::default() }
 }
 
 fn is_loopback(family: Family, stretch: &Stretch) -> bool {

@@ -14,7 +14,7 @@ use crate::ir::share::{Fraction, Share, fractions, shares};
 use crate::ir::{Algorithm, Backend, Body, Config, Destination, Family, Group, Service};
 use crate::option::Else;
 use crate::statement::balance::Protocol;
-use crate::trace::Source;
+use crate::trace::{Memory, Source};
 
 /// One new connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +84,26 @@ pub fn of_service<F: Fraction>(service: &Service, connection: &Connection, hash6
         Body::Drained(_) => certain(Action::Reject),
         Body::Balance(group) => Some(collect(group, pick(service, group, connection, hash6), connection.port)),
     }
+}
+
+/// What happens for certain to a connection that a service gives to a backend, because of what the machine remembers of
+/// earlier ones.
+pub fn remembered(service: &Service, connection: &Connection, memory: &Memory) -> Option<Action> {
+    let Some(Body::Balance(group)) = service.body(Family::of(connection.destination)) else { return None };
+    if !service.from.as_ref().is_none_or(|from| from.allows(connection.source)) {
+        return None;
+    }
+    let options = &service.options;
+    let limit = options.limit.filter(|limit| memory.over_rate.holds(Some(limit.rate()))).map(|limit| limit.otherwise);
+    let most = options.max_connections.filter(|most| memory.over_count.holds(Some(most.count())));
+    let most = most.map(|most| most.otherwise);
+    if let Some(otherwise) = limit.or(most) {
+        return Some(kept_out(otherwise));
+    }
+    let known = memory.known.as_ref().filter(|known| options.sticky.is_some() && !known.is_stale)?;
+    let shares: Vec<Share> = shares(&group.members, group.backends.len());
+    let mut offered = group.backends.iter().zip(shares).filter(|(_, share)| !share.is_zero());
+    offered.any(|(backend, _)| action(*backend, connection.port) == known.action).then(|| known.action.clone())
 }
 
 fn kept_out(otherwise: Else) -> Action {

@@ -10,7 +10,7 @@ mod protocols;
 
 use crate::ir::share::Share;
 use crate::meaning::Action;
-use crate::trace::{Machine, Packet, Source, Unknown};
+use crate::trace::{Known, Machine, Packet, Source, Unknown};
 
 pub use amount::{Amount, Bounds};
 pub use asked::{Asked, Side};
@@ -122,6 +122,9 @@ pub struct Answer<S = Share> {
     pub unknown: Vec<Unknown>,
 }
 
+/// What tells askers for bits of the source from those for a hash of it.
+pub const BITS: u64 = 1 << 63;
+
 /// Who asked for a hash of the source first, where anyone did: then the answer holds for this very source alone, and the
 /// horizon says how far the other tests go. The number tells the askers of one party apart.
 pub type Hashed = Option<u64>;
@@ -173,6 +176,10 @@ pub trait Survey: Sync {
 
     /// As [`Survey::source`], for ports below `end` alone.
     fn source_below(&self, packet: &Packet, machine: &Machine, translated: &Translated, end: u32) -> Seen;
+
+    /// What each thing that may happen to a connection leaves behind of its client, ascending; `None` where that cannot be
+    /// told.
+    fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>>;
 
     /// Whether there is anything that may change the source of a connection.
     fn changes_sources(&self) -> bool;

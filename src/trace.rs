@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::ir::share::Share;
 use crate::meaning::{Action, Direction};
+use crate::option::limit::Unit;
 use crate::statement::balance::Protocol;
 
 /// The first packet of a new connection.
@@ -30,6 +31,78 @@ pub struct Packet {
 pub struct Machine {
     /// Its addresses, loopback left out (that is always its own).
     pub local: Vec<IpNet>,
+    /// What it remembers when the connection comes.
+    pub memory: Memory,
+}
+
+/// What stateful rules find: nothing, where a client is new and under every limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The limits of new connections in a time that are reached.
+    pub over_rate: Over<Rate>,
+    /// The limits of connections at a time that are reached.
+    pub over_count: Over<Count>,
+    /// Sets and maps that hold clients take no more of them.
+    pub full: bool,
+    pub known: Option<Known>,
+}
+
+/// Which limits are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over<T> {
+    #[default]
+    None,
+    /// Those of this kind.
+    Of(T),
+    All,
+}
+
+impl<T: PartialEq> Over<T> {
+    /// Whether a limit is reached; `None` is one of a kind that is not known.
+    pub fn holds(&self, limit: Option<T>) -> bool {
+        match self {
+            Over::None => false,
+            Over::Of(own) => limit.as_ref() == Some(own),
+            Over::All => true,
+        }
+    }
+}
+
+/// A limit of new connections in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub rate: u32,
+    pub unit: Unit,
+    pub burst: u32,
+    pub per_source: bool,
+}
+
+/// A limit of connections at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub count: u32,
+    pub per_source: bool,
+}
+
+/// What an earlier connection has left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What became of that connection.
+    pub action: Action,
+    /// What holds its client now.
+    pub stores: Vec<Store>,
+    /// How long ago that was, in milliseconds.
+    pub age: u64,
+    /// Whether that is too long ago to count, for stores whose time the rules do not say.
+    pub is_stale: bool,
+}
+
+/// A list, set or map that holds a client.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Store {
+    pub name: String,
+    /// What a map has for the client: an address, and a port where it has one.
+    pub data: Option<(IpAddr, Option<u16>)>,
 }
 
 impl Machine {
@@ -83,6 +156,46 @@ pub struct Step {
     pub taken: Share,
 }
 
+/// Rules in the order in which they are tested, as far as anyone reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    list: Vec<Step>,
+    /// What the list takes when it is written, about.
+    bytes: u64,
+    full: bool,
+}
+
+impl Steps {
+    /// Steps of one list.
+    const MOST: usize = 100_000;
+    /// Rules may be as long as a file, and shares have thousands of digits.
+    const MOST_BYTES: u64 = 32 << 20;
+
+    /// Whether no more steps are taken.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Takes no more: from here on rules are passed over.
+    pub fn close(&mut self) {
+        self.full = true;
+    }
+
+    pub fn push(&mut self, step: Step) {
+        let digits = |share: &Share| share.denom().bits().min(Self::MOST as u64) / 2;
+        let [table, chain, rule] = [&step.table, &step.chain, &step.rule].map(|text| text.len() as u64);
+        self.bytes += table + chain + rule + digits(&step.reached) + digits(&step.taken);
+        self.full |= self.list.len() >= Self::MOST || self.bytes > Self::MOST_BYTES;
+        if !self.full {
+            self.list.push(step);
+        }
+    }
+
+    pub fn into_list(self) -> Vec<Step> {
+        self.list
+    }
+}
+
 /// A match or a target that is not known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unknown {
@@ -103,6 +216,8 @@ pub struct Trace {
     pub unknown: Vec<Unknown>,
     /// Whether there were more rules, or more ways through them, than are followed: what was left then passed the rest.
     pub cut: bool,
+    /// Whether more rules were tested than `steps` has.
+    pub unlisted: bool,
     /// Counters run in step here, and what they do together could not be told: shares take them for independent.
     pub loose: bool,
 }

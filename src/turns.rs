@@ -41,11 +41,24 @@ impl Turns {
 pub struct Visits {
     seen: HashSet<usize>,
     again: bool,
+    /// How often any was asked.
+    count: u64,
 }
 
 impl Visits {
     pub fn note(&mut self, counter: usize) {
         self.again |= !self.seen.insert(counter);
+        self.count += 1;
+    }
+
+    /// How often counters were asked.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Counters that were asked are asked again.
+    pub fn note_again(&mut self) {
+        self.again = true;
     }
 
     /// Whether one was asked more than once: only then do products of shares say nothing.

@@ -16,7 +16,7 @@ use crate::program::Program;
 use crate::resolve::{self, sort};
 use crate::target::iptables::{self, Families, Hooks};
 use crate::target::{Instance, Layout, Options, StickyStore, nft};
-use crate::trace::Source;
+use crate::trace::{Known, Memory, Over, Source};
 use crate::validate::Flaw;
 
 use super::config::Config;
@@ -388,7 +388,11 @@ fn not_proven(flaw: &Flaw) -> Vec<String> {
                 }
             };
             vec![
-                format!("internal error: the rules do not do what the program means, for `{}`", difference.packet),
+                format!(
+                    "internal error: the rules do not do what the program means, for `{}`{}",
+                    difference.packet,
+                    state_text(&difference.machine.memory)
+                ),
                 format!("the program means: {wanted}"),
                 format!("the rules do: {found}"),
             ]
@@ -396,6 +400,21 @@ fn not_proven(flaw: &Flaw) -> Vec<String> {
     };
     messages.push("nothing was written; this is a bug of lbc, please report it together with the input".to_owned());
     messages
+}
+
+/// What the machine remembers at a connection, where it is anything.
+fn state_text(memory: &Memory) -> String {
+    let known = |known: &Known| match known.is_stale {
+        false => format!("from a client that is known from `{}`", action_text(&known.action)),
+        true => format!("from a client that was known from `{}`", action_text(&known.action)),
+    };
+    let parts = [
+        (memory.over_rate != Over::None).then(|| "over `limit`".to_owned()),
+        (memory.over_count != Over::None).then(|| "over `max-connections`".to_owned()),
+        memory.full.then(|| "where no more clients can be remembered".to_owned()),
+        memory.known.as_ref().map(known),
+    ];
+    parts.into_iter().flatten().map(|part| format!(", {part}")).collect()
 }
 
 fn source_text(source: Source) -> String {

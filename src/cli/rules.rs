@@ -122,6 +122,8 @@ pub struct Searched<'r> {
     pub all: Option<&'r dyn Rules>,
     /// What is not known of those that may translate.
     pub unknown: Vec<Unknown>,
+    /// Some rules whose destinations are more than can be looked at.
+    pub scattered: Vec<String>,
     /// What there is to say of the file.
     pub notes: Vec<String>,
 }
@@ -141,11 +143,12 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
                 let (dump, notes) = saved.dump(family);
                 let translating = Dump { tables: dump.tables.iter().filter(translates).cloned().collect() };
                 let unknown = unknown(&translating, family);
+                let scattered = scattered(&translating, family);
                 let filters = dump.tables.len() > translating.tables.len();
                 let all = filters.then(|| iptables::Evaluator::new(&dump, family).hasty());
                 let translating = iptables::Evaluator::new(&translating, family).hasty();
                 let all = all.as_ref().map(|all| all as &dyn Rules);
-                look(family, &Searched { translating: &translating, all, unknown, notes })
+                look(family, &Searched { translating: &translating, all, unknown, scattered, notes })
             });
             Ok((families.collect(), target))
         }
@@ -159,11 +162,21 @@ pub fn search<T>(path: &Path, mut look: impl FnMut(Family, &Searched<'_>) -> T) 
             let families = Family::ALL.into_iter().filter(|family| dump.tables.iter().any(|t| t.family.sees(*family)));
             let looked = families.map(|family| {
                 let unknown = translating.unknown(family);
-                look(family, &Searched { translating: &rules, all, unknown, notes: Vec::new() })
+                let (scattered, notes) = (Vec::new(), Vec::new());
+                look(family, &Searched { translating: &rules, all, unknown, scattered, notes })
             });
             Ok((looked.collect(), target))
         }
     }
+}
+
+/// The first rules whose destinations are scattered.
+fn scattered(dump: &Dump<'_>, family: Family) -> Vec<String> {
+    const SOME: usize = 3;
+    let is_it = |rule: &&dump::Rule<'_>| {
+        rule.is_for(family) && rule.destination.as_ref().is_some_and(|net| net.value.is_scattered())
+    };
+    dump.rules().filter(is_it).take(SOME).map(|rule| rule.text.to_owned()).collect()
 }
 
 /// The matches and targets of a dump that are not known.

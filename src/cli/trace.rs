@@ -88,7 +88,7 @@ impl Trace {
         if local.is_empty() && arrives && !packet.destination.is_multicast() {
             local.push(packet.destination.into());
         }
-        Ok(Machine { local })
+        Ok(Machine { local, ..Machine::default() })
     }
 }
 
@@ -129,7 +129,10 @@ struct Json<'a> {
 }
 
 /// What is said of a walk that was left.
-const CUT: &str = "too many rules on the way: the walk was left there, and what was left of the connections counts as passing the rest";
+const CUT: &str = "too many rules on the way, or shares of too many digits: the walk was left there, and what was left of the connections counts as passing the rest";
+
+/// What is said of steps that are left out.
+const UNLISTED: &str = "more rules were tested than are listed; they count all the same";
 
 #[derive(Serialize)]
 struct JsonPacket<'a> {
@@ -166,6 +169,12 @@ struct Shown {
 }
 
 impl Shown {
+    /// What else has to be known of the answer.
+    fn notes(&self) -> impl Iterator<Item = &str> {
+        let own = self.walked.unlisted.then_some(UNLISTED).into_iter().chain(self.walked.cut.then_some(CUT));
+        self.notes.iter().map(String::as_str).chain(own)
+    }
+
     fn print(self, global: &Global, packet: &Packet, target: Target) -> Result<Exit, Failure> {
         match wants_json(global) {
             true => print_json(global, &json(packet, target, &self))?,
@@ -176,7 +185,7 @@ impl Shown {
 }
 
 fn json<'a>(packet: &'a Packet, target: Target, shown: &'a Shown) -> Json<'a> {
-    let Shown { rows, walked, sequence, notes } = shown;
+    let Shown { rows, walked, sequence, .. } = shown;
     let (interface, direction) = match &packet.direction {
         Direction::In(interface) => (Some(interface.as_str()).filter(|interface| !interface.is_empty()), "in"),
         Direction::Out => (None, "out"),
@@ -207,12 +216,12 @@ fn json<'a>(packet: &'a Packet, target: Target, shown: &'a Shown) -> Json<'a> {
         sequence: sequence.as_deref(),
         steps: walked.steps.iter().map(step).collect(),
         unknown: walked.unknown.iter().map(JsonUnknown::of).collect(),
-        notes: notes.iter().map(String::as_str).chain(walked.cut.then_some(CUT)).collect(),
+        notes: shown.notes().collect(),
     }
 }
 
 fn people(look: &Look, packet: &Packet, target: Target, shown: &Shown) -> Result<(), Failure> {
-    let Shown { rows, walked, sequence, notes } = shown;
+    let Shown { rows, walked, sequence, .. } = shown;
     let mut text = format!("{}  ({})\n", look.ink(Ink::Bold, &packet.to_string()), target.name());
     let mut place = None;
     for step in &walked.steps {
@@ -251,7 +260,7 @@ fn people(look: &Look, packet: &Packet, target: Target, shown: &Shown) -> Result
         }
     }
     text.push_str(&unknown_text(&walked.unknown));
-    for note in notes.iter().map(String::as_str).chain(walked.cut.then_some(CUT)) {
+    for note in shown.notes() {
         text.push_str(&format!("\n{}\n", look.ink(Ink::Bad, note)));
     }
     look.print(&text)

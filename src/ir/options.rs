@@ -8,6 +8,7 @@ use crate::option::Else;
 use crate::option::limit::Unit;
 use crate::option::log::MAX_PREFIX_BYTES;
 use crate::source::Loc;
+use crate::trace::{Count, Rate};
 
 use super::PerFamily;
 
@@ -79,6 +80,12 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// Which limit it is.
+    pub fn rate(&self) -> Rate {
+        let Limit { rate, unit, burst, per_source, otherwise: _ } = *self;
+        Rate { rate, unit, burst, per_source }
+    }
+
     /// Seconds after which an unused bucket is full again, rounded up.
     pub fn refill_seconds(&self) -> u64 {
         (u64::from(self.burst) * self.unit.seconds()).div_ceil(u64::from(self.rate))
@@ -92,6 +99,13 @@ pub struct MaxConnections {
     pub count: u32,
     pub per_source: bool,
     pub otherwise: Else,
+}
+
+impl MaxConnections {
+    /// Which limit it is.
+    pub fn count(&self) -> Count {
+        Count { count: self.count, per_source: self.per_source }
+    }
 }
 
 /// What stands before a line of the log: at most 29 bytes, no quotes, no control characters.

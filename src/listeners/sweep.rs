@@ -146,7 +146,7 @@ impl<'s> Sweep<'s> {
             Family::V4 => IpNet::V4(Ipv4Net::default()),
             Family::V6 => IpNet::V6(Ipv6Net::default()),
         };
-        let machine = Machine { local: vec![everywhere] };
+        let machine = Machine { local: vec![everywhere], ..Machine::default() };
         let (own, unseen) = self.stretches(&Known { machine, own: Vec::new(), is_said: false });
         let mut cuts = own.iter().map(|one| one.first).peekable();
         let mut list = Vec::with_capacity(stretches.len());

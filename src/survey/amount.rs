@@ -58,7 +58,7 @@ impl Bounds {
         Bounds { low: self.low.saturating_add(other.low), high: self.high.saturating_add(other.high) }
     }
 
-    fn product(self, other: Bounds) -> Bounds {
+    pub fn product(self, other: Bounds) -> Bounds {
         let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
         let high = product(self.high, other.high).div_ceil(1 << UNIT);
         Bounds { low: (product(self.low, other.low) >> UNIT) as u64, high: u64::try_from(high).unwrap_or(u64::MAX) }

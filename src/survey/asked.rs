@@ -9,7 +9,7 @@ use crate::statement::balance::Protocol;
 use crate::trace::Packet;
 
 /// Which end of the connection a test looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     Source,
     Destination,

@@ -26,7 +26,7 @@ impl Local {
             Local::Destination => vec![destination.into()],
             Local::Everything => UNICAST.to_vec(),
         };
-        Machine { local }
+        Machine { local, ..Machine::default() }
     }
 }
 

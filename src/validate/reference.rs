@@ -4,7 +4,7 @@ mod cuts;
 mod nets;
 
 use foldhash::{HashMap, HashMapExt};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::BTreeSet;
 
 use crate::address::{last, number, range};
@@ -15,7 +15,7 @@ use crate::ir::{Algorithm, Backend, BackendPort, Body, Config, Destination, Fami
 use crate::meaning::{self, Action, Connection, Direction};
 use crate::statement::balance::Protocol;
 use crate::survey::{Amount, Answer, Asked, Facets, Hashed, Horizon, Protocols, Seen, Side, Survey, Translated};
-use crate::trace::{Machine, Packet, Source};
+use crate::trace::{Known, Machine, Memory, Over, Packet, Source, Store};
 
 use cuts::Cuts;
 use nets::Nets;
@@ -23,6 +23,8 @@ use nets::Nets;
 pub struct Reference<'a> {
     config: &'a Config,
     hash6: Hash6,
+    /// Whether any service limits its connections.
+    has_limits: bool,
     /// By family, and whether this machine opens the connection.
     destinations: [[Destinations; 2]; 2],
 }
@@ -135,7 +137,8 @@ fn by_port(all: &[u32], services: &[Service]) -> Option<HashMap<Protocol, Ports>
 impl<'a> Reference<'a> {
     pub fn new(config: &'a Config, hash6: Hash6) -> Reference<'a> {
         let both = |family| [false, true].map(|leaves| destinations(config, family, leaves));
-        Reference { config, hash6, destinations: Family::ALL.map(both) }
+        let has_limits = config.services().iter().any(|service| service.options.limits());
+        Reference { config, hash6, has_limits, destinations: Family::ALL.map(both) }
     }
 
     /// The source hash of a service, or where none is asked the first of the program's.
@@ -263,6 +266,27 @@ impl Reference<'_> {
         Seen { source: Some(source), ..kept(&asked) }
     }
 
+    /// What else the machine may remember, beside nothing, when a connection comes that a service decides: of limits
+    /// those that are reached.
+    pub(super) fn limits(&self, owner: Option<u32>) -> SmallVec<[Memory; 3]> {
+        let over = |over_rate, over_count| Memory { over_rate, over_count, ..Memory::default() };
+        if !self.has_limits {
+            return SmallVec::new();
+        }
+        let mut list = smallvec![over(Over::All, Over::All)];
+        let options = owner.map(|owner| &self.config.services()[owner as usize].options);
+        let limit = options.and_then(|options| options.limit);
+        list.extend(limit.map(|limit| over(Over::Of(limit.rate()), Over::None)));
+        let most = options.and_then(|options| options.max_connections);
+        list.extend(most.map(|most| over(Over::None, Over::Of(most.count()))));
+        list
+    }
+
+    /// How long a service keeps clients on their backends, in milliseconds, where it does.
+    pub(super) fn sticky(&self, owner: u32) -> Option<u32> {
+        self.config.services()[owner as usize].options.sticky
+    }
+
     /// What has happened to a connection that a service sent to one of its backends, for each backend that any client
     /// may get.
     pub(super) fn translations(&self, owner: u32, packet: &Packet) -> Vec<Translated> {
@@ -323,7 +347,10 @@ impl Reference<'_> {
                     horizon.ask_source(source, first, end);
                 }
             }
-            found = meaning::of_service(service, connection, self.hash6).map(|actions| (index, service, actions));
+            found = meaning::of_service(service, connection, self.hash6).map(|actions| {
+                let certain = meaning::remembered(service, connection, &machine.memory);
+                (index, service, certain.map_or(actions, |action| vec![(action, F::all())]))
+            });
             if found.is_some() {
                 break;
             }
@@ -366,6 +393,17 @@ impl Survey for Reference<'_> {
         seen.horizon.join(answer.horizon);
         seen.facets.join(answer.facets);
         seen
+    }
+
+    fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>> {
+        let (answer, owner) = self.owned_estimate(packet, machine, Horizon::FAR.port);
+        let is_sticky = |owner: u32| self.config.services()[owner as usize].options.sticky.is_some();
+        let store = |action: &Action| Store { name: format!("{owner:?} {action:?}"), data: None };
+        let known = |(action, _): (Action, Amount)| {
+            let stores = if owner.is_some_and(is_sticky) { vec![store(&action)] } else { Vec::new() };
+            Known { action, stores, age: 0, is_stale: false }
+        };
+        Some(answer.actions.into_iter().map(known).collect())
     }
 
     fn changes_sources(&self) -> bool {

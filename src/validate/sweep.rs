@@ -1,6 +1,7 @@
 //! The comparison of two parties for every packet: what is asked, and in which order.
 
 mod held;
+mod states;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +12,14 @@ use crate::address::{address, last, number};
 use crate::ir::Family;
 use crate::meaning::{Action, Direction};
 use crate::statement::balance::Protocol;
-use crate::survey::{Facets, Hashed, Horizon, Protocols, Survey, Translated};
+use crate::survey::{Amount, Facets, Hashed, Horizon, Protocols, Survey, Translated};
 use crate::trace::{Machine, Packet};
 
 use super::clients::Clients;
 use super::local::Local;
 use super::{Coverage, Difference, MAX_COST, Reference, Stop, Tolerance, agree, surely_agree};
 use held::Held;
+use states::Returning;
 
 /// One comparison for a part of the destinations.
 pub struct Sweep<'a> {
@@ -31,6 +33,7 @@ pub struct Sweep<'a> {
     /// What was not added to `cost` yet.
     unpaid: u64,
     clients: Clients,
+    returning: Returning,
     /// Whether anything may change who a server sees.
     asks_sources: bool,
     /// Whether the ports are looked at from their other end: what goes to a port of its own was looked at.
@@ -64,6 +67,8 @@ struct Compared {
     wanted: Hashed,
     found: Hashed,
     ways: Ways,
+    /// What is wanted.
+    actions: Vec<(Action, Amount)>,
 }
 
 /// What may become of a connection, and the service that decides.
@@ -88,6 +93,7 @@ impl<'a> Sweep<'a> {
             cost,
             unpaid: 0,
             clients: Clients::new(family, reference.hash6()),
+            returning: Returning::default(),
             asks_sources: reference.changes_sources() || rules.changes_sources(),
             is_far_end: false,
         }
@@ -198,7 +204,10 @@ impl<'a> Sweep<'a> {
         let mut at = Some(0);
         while let Some(source) = at.filter(|at| *at <= last(self.family)) {
             packet.source = address(self.family, source);
-            let Compared { mut reach, wanted, found, ways } = self.compare(packet, machine, all.horizon.port)?;
+            let Compared { mut reach, wanted, found, ways, actions } =
+                self.compare(packet, machine, all.horizon.port)?;
+            let states = self.states(packet, machine, (ways.owner, &actions), reach.horizon.port)?;
+            reach.join(states);
             if self.asks_sources {
                 all.join(self.seen(packet, local, ways, reach.horizon)?);
             }
@@ -334,7 +343,7 @@ impl<'a> Sweep<'a> {
                 ways.list.push(Translated { action: Action::Pass, follows: true });
             }
         }
-        Ok(Compared { reach, wanted: wanted.hashed, found: found.hashed, ways })
+        Ok(Compared { reach, wanted: wanted.hashed, found: found.hashed, ways, actions: wanted.actions })
     }
 
     /// What estimates leave open, exactly. Gives what it cost.

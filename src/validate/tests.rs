@@ -166,6 +166,20 @@ balance tcp 203.0.113.0/24:443 as kept from 10.0.0.0/8 -> a
 balance tcp 203.0.113.0/24:443 as rest masquerade -> a
 ";
 
+/// Every option that remembers, in one program.
+pub const STATEFUL: &str = "\
+host a = 10.9.1.11, fd09:1::11
+host b = 10.9.1.12, fd09:1::12
+host c = 10.9.1.13
+balance tcp 80 as limited limit 5/second burst 7 else reject -> a:8080, b
+balance tcp 81 as capped max-connections 9 -> a, b
+balance tcp,udp 82 as both limit 5/minute per source max-connections 3 per source else reject sticky 10m -> a:1, b:2 weight 2
+balance udp 83 as turns by round-robin sticky 1m output -> a:5, b:5
+balance tcp 84 as kept from 10.0.0.0/8 else drop sticky 1h counter -> a, b, c
+balance tcp 85 as plain -> a
+balance tcp 86 as here sticky 90s -> :9000, :9001
+";
+
 #[test]
 fn another_source_is_seen() {
     let program = "net near = 192.168.1.0/24\nbalance tcp 80 masquerade hairpin -> a:1, b:2";
@@ -174,5 +188,30 @@ fn another_source_is_seen() {
         [("/24", "/25"), (" hairpin", ""), ("masquerade hairpin", "snat 192.0.2.1"), ("masquerade hairpin", "")]
     {
         assert!(compare(program, &program.replacen(change, to, 1)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn another_memory_is_seen() {
+    // `a` and `b` are declared already.
+    let (_, rest) = STATEFUL.split_once("host c").expect("a third host");
+    let stateful = format!("host c{rest}");
+    compare(&stateful, &stateful).expect("one program");
+    for (change, to) in [
+        ("limit 5/second", "limit 5/minute"),
+        ("burst 7 else reject", "burst 7 else drop"),
+        ("burst 7", "burst 8"),
+        ("max-connections 9", "max-connections 8"),
+        ("max-connections 9", ""),
+        ("limit 5/minute per source", "limit 5/minute"),
+        ("per source else reject", "per source else drop"),
+        ("sticky 10m ", ""),
+        ("sticky 1m ", ""),
+        ("-> a\n", "limit 1/hour -> a\n"),
+        ("counter -> a", "limit 1/hour -> a"),
+    ] {
+        let changed = stateful.replacen(change, to, 1);
+        assert_ne!(changed, stateful, "{change}");
+        assert!(compare(&stateful, &changed).is_err(), "{change} as {to}");
     }
 }

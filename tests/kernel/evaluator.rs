@@ -70,5 +70,5 @@ pub fn agree(meant: &[(String, Share)], said: &[(String, Share)]) -> bool {
 }
 
 fn machine() -> Machine {
-    Machine { local: local_addresses() }
+    Machine { local: local_addresses(), ..Machine::default() }
 }

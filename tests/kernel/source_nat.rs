@@ -48,7 +48,11 @@ fn check(lab: &Lab, target: Target, program: &str, ways: &[Way]) {
                 assert_eq!(peer.ip(), wanted, "{target} {proto:?} {from:?} to {to}: {outcome}\n{program}");
                 let attempt = Attempt { proto, from, source: Some(from.address(ipv6)), to };
                 let said = loaded.look(ipv6, |rules| {
-                    let trace = rules.walk(&attempt.packet(), &Machine { local: local_addresses() }, false);
+                    let trace = rules.walk(
+                        &attempt.packet(),
+                        &Machine { local: local_addresses(), ..Machine::default() },
+                        false,
+                    );
                     assert!(trace.unknown.is_empty(), "{:#?}", trace.unknown);
                     let sources: Vec<Source> = trace.outcomes.iter().map(|outcome| outcome.source).collect();
                     assert!(sources.iter().all(|source| *source == sources[0]), "{sources:?}");

@@ -125,7 +125,8 @@ fn of(config: &Config, family: Family, rules: &dyn Walk) -> Option<OfFamily> {
             port: listener.ports.first(),
             direction: Direction::In(interface),
         };
-        let machine = Machine { local: if local { vec![IpNet::from(destination)] } else { Vec::new() } };
+        let machine =
+            Machine { local: if local { vec![IpNet::from(destination)] } else { Vec::new() }, ..Machine::default() };
         let passed = Passed::of(&rules.walk(&packet, &machine, true));
         mean.rules_tested += passed.rules_tested / followed as f64;
         mean.lookups += passed.lookups / followed as f64;

@@ -204,9 +204,56 @@ impl Net {
         }
     }
 
+    /// The last address from this one on up to which all are in it, or none is.
+    pub fn alike_up_to(&self, address: IpAddr) -> IpAddr {
+        match (address, self.address, self.mask) {
+            (IpAddr::V4(at), IpAddr::V4(own), IpAddr::V4(mask)) => {
+                let last = alike_up_to(at.to_bits().into(), own.to_bits().into(), mask.to_bits().into(), 32);
+                Ipv4Addr::from_bits(last as u32).into()
+            }
+            (IpAddr::V6(at), IpAddr::V6(own), IpAddr::V6(mask)) => {
+                Ipv6Addr::from_bits(alike_up_to(at.to_bits(), own.to_bits(), mask.to_bits(), 128)).into()
+            }
+            (IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_), IpAddr::V4(_) | IpAddr::V6(_)) => address,
+        }
+    }
+
+    /// Whether it is stretches of addresses far more than anyone asks about one by one.
+    pub fn is_scattered(&self) -> bool {
+        const MANY: u32 = 12;
+        let holes = match self.mask {
+            IpAddr::V4(mask) => mask.to_bits().count_zeros() - mask.to_bits().trailing_zeros(),
+            IpAddr::V6(mask) => mask.to_bits().count_zeros() - mask.to_bits().trailing_zeros(),
+        };
+        holes > MANY
+    }
+
     fn mask_bits(&self) -> Option<u8> {
         ipnet::ip_mask_to_prefix(self.mask).ok()
     }
+}
+
+/// The last number from `at` on, below `2^width`, up to which all have the bits `own` under a mask, or none has.
+fn alike_up_to(at: u128, own: u128, mask: u128, width: u32) -> u128 {
+    let end = if width == 128 { u128::MAX } else { (1 << width) - 1 };
+    if at & mask == own {
+        // The lowest bit of the mask is as it has to be, and is another one behind the free bits below it.
+        let free = if mask == 0 { end } else { (1u128 << mask.trailing_zeros()) - 1 };
+        return at | free;
+    }
+    let wrong = 127 - ((at ^ own) & mask).leading_zeros();
+    // Where the highest bit that is wrong has to be set, it is; else some free bit above it is the next to be.
+    let free = !mask & !at & end;
+    let above = if wrong == 127 { 0 } else { free >> (wrong + 1) << (wrong + 1) };
+    let place = if own >> wrong & 1 == 1 {
+        wrong
+    } else if above == 0 {
+        return end;
+    } else {
+        above.trailing_zeros()
+    };
+    let below = (1u128 << place) - 1;
+    ((at & !below) | 1 << place | own & below) - 1
 }
 
 /// `-i` and `-o`: a name, or with `prefix` the start of one (a `+` stands behind it).
@@ -355,9 +402,9 @@ pub struct States {
 }
 
 impl Target<'_> {
-    /// Whether a packet goes on behind the rule, as it came.
+    /// Whether a packet goes on behind the rule, and nothing is remembered of it.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Target::Next | Target::Aside(_) | Target::Remember(_))
+        matches!(self, Target::Next | Target::Aside(_))
     }
 }
 

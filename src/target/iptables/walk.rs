@@ -5,6 +5,7 @@
 //! match, an unknown target as one that lets the packet go on; both are reported. So is the end of patience with rules
 //! that would take too long: what is left of the connections then passes the rest unchanged.
 
+mod again;
 mod apply;
 mod asks;
 mod bpf;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use crate::ir::{Family, Interface};
 use crate::meaning::Action;
 use crate::survey::{self, Amount, Asked, Horizon, Seen, Survey, Translated};
-use crate::trace::{Machine, Packet, Trace, Walk};
+use crate::trace::{Known, Machine, Packet, Steps, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
 use super::dump::{ChainId, Dump, Policy, TableName};
@@ -138,7 +139,7 @@ impl Walk for Evaluator<'_> {
     /// A packet of the other family passes.
     fn walk(&self, packet: &Packet, machine: &Machine, steps: bool) -> Trace {
         let mut run = Run::new(self, packet, machine);
-        run.steps = steps.then(Vec::new);
+        run.steps = steps.then(Steps::default);
         run.visits = Some(Visits::default());
         run.go();
         if !run.in_step() {
@@ -178,6 +179,25 @@ impl Survey for Evaluator<'_> {
         let source = run.seen(translated);
         let cost = 1 + run.tests;
         Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+    }
+
+    fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>> {
+        let mut run = Run::new(self, packet, machine);
+        run.reckoning = Reckoning::Bounds;
+        run.keeps_lists = true;
+        run.go();
+        run.sum_up();
+        let stores = |end: &End<'_>| end.lists.as_ref().map_or_else(Vec::new, |lists| lists.of(packet.source));
+        let ends = run.outcomes.iter().map(|(end, _)| Known {
+            action: end.action.clone(),
+            stores: stores(end),
+            age: 0,
+            is_stale: false,
+        });
+        let mut list: Vec<Known> = ends.collect();
+        list.dedup();
+        let one_each = list.windows(2).all(|pair| pair[0].action != pair[1].action);
+        (one_each && run.unknown.is_empty() && !run.cut()).then_some(list)
     }
 
     fn changes_sources(&self) -> bool {

@@ -302,6 +302,8 @@ pub enum Quiet {
     Counter(Option<Box<str>>),
     /// With its prefix.
     Log(Option<Box<str>>),
+    /// One of iptables that only says something, as listed.
+    Compat(Box<str>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,6 +406,8 @@ pub enum Field {
     /// `th sport` without a protocol.
     SourcePort(Option<Protocol>),
     Port(Option<Protocol>),
+    /// `fib saddr type`
+    SourceType,
     /// `fib daddr type`
     DestinationType,
     State,
@@ -438,6 +442,7 @@ impl Field {
             | Field::Destination(_)
             | Field::SourcePort(_)
             | Field::Port(_)
+            | Field::SourceType
             | Field::DestinationType
             | Field::TcpFlags => false,
         }
@@ -453,7 +458,7 @@ impl Field {
                 Kind::Address
             }
             Field::SourcePort(_) | Field::Port(_) | Field::OriginalSourcePort | Field::OriginalPort => Kind::Number,
-            Field::DestinationType => Kind::AddressType,
+            Field::SourceType | Field::DestinationType => Kind::AddressType,
             Field::State => Kind::State,
             Field::Direction => Kind::Direction,
             Field::Status => Kind::Status,

@@ -57,6 +57,10 @@ pub struct Learned<'a> {
     /// With what of the packet each part is.
     pub key: SmallVec<[(Atom<'a>, Origin); 3]>,
     pub data: Atoms<'a>,
+    /// Whether it is there to limit.
+    pub counts: bool,
+    /// Whether it is from before, and was not put there again.
+    pub is_old: bool,
 }
 
 pub type Atoms<'a> = SmallVec<[Atom<'a>; 3]>;
@@ -295,9 +299,14 @@ impl<'a> Scene<'a> {
             }
             Field::TcpFlags => of_protocol(Some(Protocol::Tcp), number(SYN)),
             Field::OriginalPort => known(Atom::Number(packet.port.into()), Origin::Port),
+            Field::SourceType => number(match state.source {
+                Source::Kept => self.address_type(packet.source, Side::Source),
+                Source::Masquerade => LOCAL,
+                Source::Address(address) => self.address_type(address, Side::Source),
+            }),
             Field::DestinationType => number(match state.destination {
                 None => LOCAL,
-                Some(address) => self.address_type(address),
+                Some(address) => self.address_type(address, Side::Destination),
             }),
             Field::State => number(NEW),
             Field::Direction => number(0),
@@ -306,10 +315,10 @@ impl<'a> Scene<'a> {
     }
 
     /// The routing type of an address, as `fib` has it. Broadcast addresses of networks are not known.
-    pub fn address_type(&self, address: IpAddr) -> u32 {
+    pub fn address_type(&self, address: IpAddr, side: Side) -> u32 {
         if let Some(asked) = self.notes.0 {
             asked.local(address);
-            asked.special(Side::Destination, Some(address));
+            asked.special(side, Some(address));
         }
         match address {
             // The kernel asks for these first (__inet_dev_addr_type).
@@ -322,7 +331,7 @@ impl<'a> Scene<'a> {
 
     /// Whether a packet to an address goes to this machine's input.
     pub fn is_for_us(&self, address: Option<IpAddr>) -> bool {
-        address.is_none_or(|address| self.address_type(address) != UNICAST)
+        address.is_none_or(|address| self.address_type(address, Side::Destination) != UNICAST)
     }
 
     /// The bits `snat` and `dnat` of `ct status`: set where NAT has changed something.

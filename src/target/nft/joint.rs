@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::trace::{Machine, Packet, Trace};
+use crate::trace::{Machine, Packet, Steps, Trace};
 use crate::turns::long_run;
 
 use super::portion::Portion;
@@ -28,7 +28,7 @@ impl Evaluator<'_> {
         })?;
         // All states at once, each with its part of the connections.
         let mut walker = self.walker(packet, machine, Notes(None));
-        walker.steps = steps.then(Vec::new);
+        walker.steps = steps.then(Steps::default);
         let budget = self.patience.left().max(self.budget);
         walker.meter.budget = budget;
         let part = Portion::new(1, states.len() as u64);

@@ -10,6 +10,7 @@
 //! are elements of maps that all of them share ([`shared`]), the rules of the others write no sets and maps out
 //! ([`unfold`]), and ranges are looked up in two steps ([`lower`]).
 
+mod again;
 mod by_host;
 pub mod dump;
 mod evaluate;

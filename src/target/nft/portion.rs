@@ -99,6 +99,14 @@ impl Portion {
         Portion::of_share(large(self.share(), other.share()))
     }
 
+    /// The bits of its denominator, as far as they count.
+    pub fn bits(&self) -> u64 {
+        match self {
+            Portion::Small(..) => 64,
+            Portion::Large(share) => share.denom().bits(),
+        }
+    }
+
     pub fn share(&self) -> Share {
         match self {
             Portion::Small(part, of) => Share::new_raw((*part).into(), (*of).into()),

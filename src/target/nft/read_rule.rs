@@ -31,16 +31,24 @@ pub fn statement(json: &Json<'_>) -> Statement {
         "mangle" => mangle(inner),
         "set" => learn(inner, "set"),
         "map" => learn(inner, "map"),
-        "limit" => Some(limit(inner)),
+        // What a named one is about stands elsewhere, and whether it matches what is over it.
+        "limit" => inner.get("rate").map(|_| limit(inner)),
         "ct count" => count(inner),
         "counter" => Some(Statement::Quiet(Quiet::Counter(inner.as_str().map(Into::into)))),
         "log" => {
             let prefix = inner.get("prefix").and_then(Json::as_str);
             Some(Statement::Quiet(Quiet::Log(prefix.map(Into::into))))
         }
+        "xt" => says_only(inner).then(|| Statement::Quiet(Quiet::Compat(compact(json)))),
         _ => None,
     };
     read.unwrap_or_else(unknown)
+}
+
+/// Whether what iptables has put there lets every packet go on as it is. Of all else no more is listed than the name.
+fn says_only(xt: &Json<'_>) -> bool {
+    let word = |key: &str| xt.get(key).and_then(Json::as_str);
+    matches!((word("type"), word("name")), (Some("match"), Some("comment")) | (Some("target"), Some("LOG" | "NFLOG")))
 }
 
 /// JSON without the quotes: the shape of what is not understood.
@@ -271,11 +279,15 @@ fn field(word: &str, json: &Json<'_>) -> Option<Field> {
             _ => None,
         },
         "fib" => {
-            let daddr = match json.get("flags")? {
-                Json::Array(flags) => flags.len() == 1 && flags[0].as_str() == Some("daddr"),
-                flag => flag.as_str() == Some("daddr"),
+            let flag = match json.get("flags")? {
+                Json::Array(flags) => flags.first().filter(|_| flags.len() == 1)?.as_str(),
+                flag => flag.as_str(),
             };
-            (text("result")? == "type" && daddr).then_some(Field::DestinationType)
+            match (text("result")?, flag?) {
+                ("type", "daddr") => Some(Field::DestinationType),
+                ("type", "saddr") => Some(Field::SourceType),
+                _ => None,
+            }
         }
         _ => match (text("key")?, text("dir")) {
             ("state", None) => Some(Field::State),

@@ -327,6 +327,7 @@ fn field(field: dump::Field) -> Option<Field> {
         dump::Field::Destination(family) => Some(Field::Destination(family)),
         dump::Field::Port(Some(protocol)) => Some(Field::Port(protocol)),
         dump::Field::Port(None) => Some(Field::AnyPort),
+        dump::Field::SourceType => None,
         dump::Field::DestinationType => Some(Field::DestinationType),
         dump::Field::State => Some(Field::ConnectionState),
         dump::Field::Direction => Some(Field::ConnectionDirection),

@@ -7,10 +7,10 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::ir::Family;
 use crate::meaning::{Action, Direction};
-use crate::trace::Source;
+use crate::trace::{Count, Rate, Source};
 
 use super::dump::{
-    Data, Element, Elements, Expr, Field, Nat, Operand, Operator, Rule, Statement, TableFamily, Value, Verdict,
+    Bound, Data, Element, Elements, Expr, Field, Nat, Operand, Operator, Rule, Statement, TableFamily, Value, Verdict,
 };
 use super::evaluate::{Flow, Got, Gots, Learned, Meter, Scene, State, TOO_MANY};
 use super::lookup::Hit;
@@ -144,12 +144,11 @@ fn step<'a>(
         }
         Statement::Reject(_) => next.push(decide(way, rule, End::Reject)),
         Statement::Mark { field, value } => mark(scene, *field, value, way, meter, next),
-        Statement::Learn { set, key, data, inner, .. } => {
-            learn(scene, (set, key, data.as_ref(), inner), way, meter, next);
+        Statement::Learn { update, set, key, data, inner } => {
+            learn(scene, (*update, set, key, data.as_ref(), inner), way, meter, next);
         }
-        // A client under its limits.
-        Statement::Limit { over: true, .. } => next.push(end(way, End::No)),
-        Statement::Limit { over: false, .. } | Statement::Quiet(_) => next.push(Next::On(way)),
+        Statement::Limit { over, bound } if *over != is_over(scene, bound, false) => next.push(end(way, End::No)),
+        Statement::Limit { .. } | Statement::Quiet(_) => next.push(Next::On(way)),
         Statement::Unknown(what) => {
             let mut way = way;
             if may_mark(what) {
@@ -436,10 +435,20 @@ fn translated<'a>(scene: &Scene<'a>, nat: Nat, parts: &[Part<'a>], rule: &'a Rul
     end(way, End::Verdict(&Verdict::Accept))
 }
 
+/// Whether a limit is reached, as the machine remembers it.
+fn is_over(scene: &Scene<'_>, bound: &Bound, per_source: bool) -> bool {
+    let memory = &scene.machine.memory;
+    match *bound {
+        Bound::Connections(count) => memory.over_count.holds(Some(Count { count, per_source })),
+        Bound::Packets { rate, unit, burst } => memory.over_rate.holds(Some(Rate { rate, unit, burst, per_source })),
+        Bound::Other(_) => memory.over_rate.holds(None),
+    }
+}
+
 /// `update @set { key : data }`: the kernel keeps what it knows of a key already.
 fn learn<'a>(
     scene: &Scene<'a>,
-    (set, key, data, inner): (&'a str, &'a Expr, Option<&'a Expr>, &'a [Statement]),
+    (update, set, key, data, inner): (bool, &'a str, &'a Expr, Option<&'a Expr>, &'a [Statement]),
     mut way: Way<'a>,
     meter: &mut Meter,
     next: &mut Nexts<'a>,
@@ -468,10 +477,22 @@ fn learn<'a>(
         meter.pay(set.elements.len() as u64);
         set.elements.iter().any(|element| weigh(&parts, &element.key, scene.notes) == Ok(Weight::All))
     });
-    if !listed && scene.learned(set, &parts, &way.flow.state).is_none() {
-        way.flow.change().learned.push(Learned { set, key, data });
+    let is_client = matches!(key[..], [(Atom::Address(_), Origin::Source)]);
+    let held = scene.learned(set, &parts, &way.flow.state);
+    if update && held.is_some_and(|one| one.is_old) {
+        let own = |one: &&mut Learned<'a>| one.set == set && one.key == key;
+        way.flow.change().learned.iter_mut().filter(own).for_each(|one| one.is_old = false);
+    } else if !listed && held.is_none() {
+        // The kernel leaves a rule whose set takes no more (nft_dynset_eval).
+        if scene.machine.memory.full {
+            return next.push(end(way, End::No));
+        }
+        way.flow.change().learned.push(Learned { set, key, data, counts: !inner.is_empty(), is_old: false });
     }
-    let passes = inner.iter().all(|one| !matches!(one, Statement::Limit { over: true, .. }));
+    let passes = inner.iter().all(|one| match one {
+        Statement::Limit { over, bound } => *over == is_over(scene, bound, is_client),
+        _ => true,
+    });
     let unknown = inner.iter().find(|one| matches!(one, Statement::Unknown(_)));
     next.push(match (unknown, passes) {
         (Some(unknown), _) => blame(way, unknown.to_string()),

@@ -97,6 +97,7 @@ impl Display for Statement {
             }
             Statement::Quiet(Quiet::Counter(None)) => f.write_str("counter"),
             Statement::Quiet(Quiet::Counter(Some(name))) => write!(f, "counter name \"{name}\""),
+            Statement::Quiet(Quiet::Compat(text)) => f.write_str(text),
             Statement::Quiet(Quiet::Log(None)) => f.write_str("log"),
             Statement::Quiet(Quiet::Log(Some(prefix))) => write!(f, "log prefix \"{prefix}\""),
             Statement::Unknown(text) => f.write_str(text),
@@ -187,6 +188,7 @@ impl Display for Field {
             Field::Destination(family) => write!(f, "{} daddr", ip(family)),
             Field::SourcePort(protocol) => write!(f, "{} sport", transport(protocol)),
             Field::Port(protocol) => write!(f, "{} dport", transport(protocol)),
+            Field::SourceType => f.write_str("fib saddr type"),
             Field::DestinationType => f.write_str("fib daddr type"),
             Field::State => f.write_str("ct state"),
             Field::Direction => f.write_str("ct direction"),

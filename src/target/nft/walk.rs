@@ -7,17 +7,18 @@ use foldhash::{HashMap, HashMapExt};
 use crate::ir::Interface;
 use crate::meaning::Action;
 use crate::survey::{Amount, Answer, Asked, Horizon, Seen, Survey, Translated};
-use crate::trace::{Machine, Packet, Trace, Walk};
+use crate::trace::{Known, Machine, Packet, Steps, Store, Trace, Walk};
 use crate::turns::{Patience, Turns, Visits};
 
+use super::again::Effects;
 use super::by_host::ByHost;
 use super::dump::{ChainKind, Dump, HookPoint, Operand, Statement, Value};
-use super::evaluate::Meter;
+use super::evaluate::{Learned, Meter};
 use super::index::Index;
 use super::portion::Portion;
 use super::reach::Reaches;
 use super::sets::sets;
-use super::value::Notes;
+use super::value::{Atom, Notes, Origin};
 use super::walker::{Bases, Ended, Walker};
 
 /// What one walk may cost (see [`Meter`]): rules that people write cost some thousands.
@@ -138,9 +139,29 @@ impl<'d> Evaluator<'d> {
             steps: None,
             unknown: Vec::new(),
             accepted: Vec::new(),
+            keeps_learned: false,
+            known: Effects::default(),
             bases: if self.strict { Bases::Fates } else { Bases::All },
         }
     }
+}
+
+/// What holds the client of a packet; `None` for what is no list of clients.
+fn stores(packet: &Packet, learned: &[Learned<'_>]) -> Option<Vec<Store>> {
+    let store = |one: &Learned<'_>| {
+        let own = matches!(one.key[..], [(Atom::Address(client), Origin::Source)] if client == packet.source);
+        let data = match one.data[..] {
+            [] => None,
+            [Atom::Address(address)] => Some((address, None)),
+            [Atom::Address(address), Atom::Number(port)] => Some((address, Some(u16::try_from(port).ok()?))),
+            _ => return None,
+        };
+        own.then(|| Store { name: one.set.to_owned(), data })
+    };
+    let new = learned.iter().filter(|one| !one.counts && !one.is_old);
+    let mut list: Vec<Store> = new.map(store).collect::<Option<_>>()?;
+    list.sort_unstable();
+    Some(list)
 }
 
 /// All base chains. Those of `type nat` are asked together, at the priority of NAT, whatever their own is, until one
@@ -174,7 +195,7 @@ fn bases(dump: &Dump) -> Vec<Base> {
 impl Walk for Evaluator<'_> {
     fn walk(&self, packet: &Packet, machine: &Machine, steps: bool) -> Trace {
         let mut walker = self.walker(packet, machine, Notes(None));
-        walker.steps = steps.then(Vec::new);
+        walker.steps = steps.then(Steps::default);
         walker.meter.visits = Some(Visits::default());
         walker.follow([(None, Portion::ONE)]);
         if !walker.in_step() {
@@ -217,6 +238,25 @@ impl Survey for Evaluator<'_> {
         let source = walker.seen(translated);
         let cost = 1 + (self.budget - walker.meter.budget);
         Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+    }
+
+    fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>> {
+        let mut walker = self.walker(packet, machine, Notes(None));
+        walker.keeps_learned = true;
+        walker.follow([(None, Portion::ONE)]);
+        let mut list = Vec::with_capacity(walker.outcomes.len());
+        for ended in &walker.outcomes {
+            list.push(Known {
+                action: ended.action.clone(),
+                stores: stores(packet, &ended.learned)?,
+                age: 0,
+                is_stale: false,
+            });
+        }
+        list.sort_unstable_by(|one, other| (&one.action, &one.stores).cmp(&(&other.action, &other.stores)));
+        list.dedup();
+        let one_each = list.windows(2).all(|pair| pair[0].action != pair[1].action);
+        (one_each && walker.unknown.is_empty() && walker.meter.budget > 0).then_some(list)
     }
 
     fn changes_sources(&self) -> bool {

@@ -5,19 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::rc::Rc;
 
 use foldhash::{HashMap, HashMapExt};
+use smallvec::smallvec;
 
 use crate::ir::Family;
 use crate::meaning::{Action, Direction};
 use crate::survey::Translated;
-use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown};
+use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Steps, Store, Trace, Unknown};
 use crate::turns::{Turns, Visits};
 
+use super::again::Effects;
 use super::by_host::Candidates;
 use super::dump::{ChainKind, HookPoint, Rule, Verdict};
-use super::evaluate::{Flow, Meter, Scene, State, TOO_MANY, in_interface};
+use super::evaluate::{Flow, Learned, Meter, Scene, State, TOO_MANY, in_interface};
 use super::portion::Portion;
 use super::run::{End, run};
-use super::value::Notes;
+use super::value::{Atom, Notes, Origin};
 use super::walk::{Base, Evaluator};
 
 /// Chains below a base chain: NFT_JUMP_STACK_SIZE. The kernel loads nothing deeper.
@@ -30,11 +32,15 @@ pub struct Walker<'a> {
     pub notes: Notes<'a>,
     pub meter: Meter,
     pub outcomes: Vec<Ended<'a>>,
-    pub steps: Option<Vec<Step>>,
+    pub steps: Option<Steps>,
     pub unknown: Vec<Unknown>,
     /// Connections that left the base chain by `accept`.
     pub accepted: Vec<Flow<'a>>,
     pub bases: Bases,
+    /// Whether ends say what rules have put into sets.
+    pub keeps_learned: bool,
+    /// Of one base chain.
+    pub known: Effects<'a>,
 }
 
 /// The base chains that have a say.
@@ -48,21 +54,35 @@ pub enum Bases {
 }
 
 /// How a part of the connections ends; the share is positive.
+#[derive(Clone)]
 pub struct Ended<'a> {
     pub action: Action,
     pub source: Source,
     comment: Option<&'a str>,
     /// As [`State::turns`].
     pub turns: Option<Rc<Turns>>,
+    /// What rules have put into sets, where anyone wants to know.
+    pub learned: Vec<Learned<'a>>,
     pub share: Portion,
+}
+
+impl Ended<'_> {
+    /// All but the share.
+    pub(super) fn what(&self) -> impl Ord {
+        (&self.action, self.source, self.comment, &self.turns)
+    }
+
+    pub(super) fn with(&self, share: Portion) -> Self {
+        Ended { share, ..self.clone() }
+    }
 }
 
 /// Where the walk is.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub struct Place<'a> {
     scene: Scene<'a>,
-    table: usize,
-    depth: usize,
+    pub(super) table: usize,
+    pub(super) depth: usize,
 }
 
 impl<'a> Walker<'a> {
@@ -79,11 +99,35 @@ impl<'a> Walker<'a> {
             decided: false,
             via: None,
             comment: None,
-            learned: Vec::new(),
+            learned: self.held(),
             turns,
         };
         let flow = |(turns, share)| Flow { state: Rc::new(state(turns)), share };
         self.connection(starts.into_iter().map(flow).collect());
+    }
+
+    /// What holds the client from before.
+    fn held(&self) -> Vec<Learned<'a>> {
+        let machine: &'a Machine = self.machine;
+        let known = machine.memory.known.as_ref();
+        let age = known.map_or(0, |known| known.age);
+        let lasts = |store: &&'a Store| {
+            let sets = self.rules.dump.tables.iter().filter_map(|table| table.set(&store.name));
+            sets.filter_map(|set| set.timeout).all(|timeout| age <= timeout)
+        };
+        let stores = known.into_iter().flat_map(|known| &known.stores).filter(lasts);
+        let held = |store: &'a Store| {
+            let (address, port) = store.data.map_or((None, None), |(address, port)| (Some(address), port));
+            let port = port.map(|port| Atom::Number(port.into()));
+            Learned {
+                set: &store.name,
+                key: smallvec![(Atom::Address(self.packet.source), Origin::Source)],
+                data: address.map(Atom::Address).into_iter().chain(port).collect(),
+                counts: false,
+                is_old: true,
+            }
+        };
+        stores.map(held).collect()
     }
 
     /// Who the server sees of a connection to which this has happened; `None` where that cannot be told.
@@ -151,9 +195,15 @@ impl<'a> Walker<'a> {
             comment: comment.map(str::to_owned),
             share: share.share(),
         });
+        let outcomes = outcomes.collect();
         let steps = self.steps.unwrap_or_default();
-        let cut = self.meter.budget == 0;
-        Trace { outcomes: outcomes.collect(), steps, unknown: self.unknown, cut, loose: false }
+        let (cut, unlisted) = (self.meter.budget == 0, steps.is_full());
+        Trace { outcomes, steps: steps.into_list(), unknown: self.unknown, cut, unlisted, loose: false }
+    }
+
+    /// Whether steps are written down.
+    fn lists(&self) -> bool {
+        self.steps.as_ref().is_some_and(|steps| !steps.is_full())
     }
 
     /// All hooks that the connection's first packet passes.
@@ -231,7 +281,8 @@ impl<'a> Walker<'a> {
     fn end(&mut self, action: Action, source: Source, comment: Option<&'a str>, flow: &Flow<'a>) {
         if !flow.share.is_zero() {
             let (turns, share) = (flow.state.turns.clone(), flow.share.clone());
-            self.outcomes.push(Ended { action, source, comment, turns, share });
+            let learned = if self.keeps_learned { flow.state.learned.clone() } else { Vec::new() };
+            self.outcomes.push(Ended { action, source, comment, turns, learned, share });
         }
     }
 
@@ -253,6 +304,7 @@ impl<'a> Walker<'a> {
                 ChainKind::Filter => (flows, Vec::new()),
             };
             let scene = Scene { early: base.early, ..self.scene(base.table, in_interface, out_interface) };
+            self.known.clear();
             let left = self.chain(Place { scene, table: base.table, depth: 0 }, base.chain, asked);
             if base.drops {
                 for flow in left {
@@ -274,7 +326,7 @@ impl<'a> Walker<'a> {
     }
 
     /// The rules of a chain. What comes back has left the chain at its end or by `return`.
-    fn chain(&mut self, place: Place<'a>, chain: usize, flows: Vec<Flow<'a>>) -> Vec<Flow<'a>> {
+    pub(super) fn chain(&mut self, place: Place<'a>, chain: usize, flows: Vec<Flow<'a>>) -> Vec<Flow<'a>> {
         if let (Some(reaches), Some(asked)) = (&self.rules.reaches, self.notes.0)
             && reaches.misses(self.rules.dump, (place.table, chain), self.packet, asked)
         {
@@ -302,7 +354,7 @@ impl<'a> Walker<'a> {
 
     /// The rules of a long chain that may match connections that all go to one address. A list of the steps has all rules.
     fn candidates(&self, table: usize, chain: usize, flows: &[Flow<'a>]) -> Option<Candidates<'a>> {
-        let index = self.rules.by_host.get(&(table, chain)).filter(|_| self.steps.is_none())?;
+        let index = self.rules.by_host.get(&(table, chain)).filter(|_| !self.lists())?;
         let destination = flows.first()?.state.destination?;
         let alike = flows.iter().all(|flow| flow.state.destination == Some(destination));
         alike.then(|| index.of(self.packet.destination, destination, self.notes.0))
@@ -320,7 +372,7 @@ impl<'a> Walker<'a> {
         let mut ends = Vec::new();
         let mut reached = Portion::ZERO;
         for flow in flows {
-            if self.steps.is_some() {
+            if self.lists() {
                 reached = reached.plus(&flow.share);
             };
             self.meter.at = (place.table, chain, index);
@@ -364,7 +416,7 @@ impl<'a> Walker<'a> {
     ) -> Vec<Flow<'a>> {
         let blame = match place.scene.table.chain(name) {
             Some(chain) if place.depth < MAX_DEPTH => {
-                let mut back = self.chain(Place { depth: place.depth + 1, ..place }, chain, vec![flow]);
+                let mut back = self.inner(Place { depth: place.depth + 1, ..place }, chain, flow, rule);
                 if let Some(via) = via {
                     back.iter_mut().filter(|flow| flow.state.via != via).for_each(|flow| flow.change().via = via);
                 }
@@ -377,7 +429,7 @@ impl<'a> Walker<'a> {
         vec![flow]
     }
 
-    fn cannot_tell(&mut self, what: String, rule: &Rule) {
+    pub(super) fn cannot_tell(&mut self, what: String, rule: &Rule) {
         let unknown = Unknown { what, rule: rule.to_string() };
         if !self.unknown.contains(&unknown) {
             self.unknown.push(unknown);
@@ -411,7 +463,7 @@ impl<'a> Walker<'a> {
                 self.cannot_tell(what.to_string(), rule);
             }
         }
-        let Some(steps) = &mut self.steps else { return };
+        let Some(steps) = self.steps.as_mut().filter(|steps| !steps.is_full()) else { return };
         let mut taken = Portion::ZERO;
         for (flow, end) in ends {
             match end {

@@ -10,7 +10,8 @@ use crate::ir::Family;
 use crate::ir::share::Share;
 use crate::listeners::{Arrival, Case, Fate, Found, Goal, Listener, MAX_COST, Place, Places, find};
 use crate::meaning::Action;
-use crate::trace::{Machine, Outcome, Source, Trace, Unknown, Walk};
+use crate::survey::BITS;
+use crate::trace::{Machine, Outcome, Packet, Source, Trace, Unknown, Walk};
 
 use super::filters::{Filtered, Refused, cut_at, filtered};
 use super::service::Filter;
@@ -38,6 +39,8 @@ pub struct Fated {
     pub loose: bool,
     /// The clients that were counted, where a hash decides.
     pub clients: Option<usize>,
+    /// Whether those are neighbours, of which bits decide.
+    pub by_bits: bool,
     pub sequence: Option<Vec<String>>,
     /// What filters keep from their goal, by clients.
     pub refused: Vec<Refused>,
@@ -47,6 +50,9 @@ pub struct Fated {
 
 /// Rules that are tested again to tell comments, filters and first connections.
 const MAX_TOLD: u64 = 10_000_000;
+
+/// Clients that are tried where bits of their addresses decide: the lowest eight in every way.
+const NEIGHBOURS: usize = 256;
 
 /// Clients that are tried for all hashes together.
 const CLIENTS: usize = 1 << 18;
@@ -58,7 +64,7 @@ impl Told {
         let mut unknown = searched.unknown.clone();
         let mut seen: BTreeSet<Unknown> = unknown.iter().cloned().collect();
         // Who names none of a family leaves that one open.
-        let machine = Machine { local: local.to_vec() };
+        let machine = Machine { local: local.to_vec(), ..Machine::default() };
         let said = Some(&machine).filter(|_| local.iter().any(|net| Family::of_net(*net) == family));
         let found = find(searched.translating, family, said, MAX_COST).unwrap_or_else(|_| {
             notes.push("too many rules to look for listeners: ask `lbc trace --rules` about one packet".to_owned());
@@ -66,6 +72,10 @@ impl Told {
         });
         if let Some(first) = found.unseen {
             notes.push(format!("too many rules: destinations from {first} on were not looked at"));
+            let scattered = searched.scattered.iter();
+            notes.extend(
+                scattered.map(|rule| format!("`{rule}`: its mask takes addresses that lie apart, too many to look at")),
+            );
         }
         if found.unseen_local {
             notes.push("too many rules: addresses of this machine were not looked at".to_owned());
@@ -148,7 +158,10 @@ impl Fated {
     fn of(case: &Case, searched: &Searched<'_>, clients: usize, note: &mut impl FnMut(&[Unknown])) -> Fated {
         let translating = match case.fate {
             Fate::Shares(_) | Fate::InStep(..) => searched.translating.walk(&case.packet, &case.machine, false),
-            Fate::Hashed(_) => counted(case, searched.translating, clients),
+            Fate::Hashed(asker) if asker & BITS != 0 => {
+                counted(&case.neighbours(NEIGHBOURS.min(clients)), case, searched.translating)
+            }
+            Fate::Hashed(_) => counted(&case.clients(clients), case, searched.translating),
             Fate::Untold => {
                 let mut trace = searched.translating.walk(&case.packet, &case.machine, false);
                 let untold = Some(format!("cannot be told: {}", cut_at(&mut trace.unknown)));
@@ -164,12 +177,15 @@ impl Fated {
         };
         note(&unknown);
         let hashed = matches!(case.fate, Fate::Hashed(_));
+        let by_bits = matches!(case.fate, Fate::Hashed(asker) if asker & BITS != 0);
+        let clients = if by_bits { NEIGHBOURS.min(clients) } else { clients };
         let sequence = first_connections(searched.translating, &case.packet, &case.machine, &translating);
         Fated {
             unbalanced: unbalanced(&rows),
             rows,
             loose: translating.loose || loose,
             clients: hashed.then_some(clients),
+            by_bits,
             sequence: sequence.filter(|_| !hashed),
             refused,
             untold,
@@ -190,11 +206,10 @@ fn unbalanced(rows: &[Row]) -> Share {
 }
 
 /// What so many clients get, together.
-fn counted(case: &Case, rules: &dyn Walk, count: usize) -> Trace {
-    let packets = case.clients(count);
+fn counted(packets: &[Packet], case: &Case, rules: &dyn Walk) -> Trace {
     let part = Share::new(1u32.into(), packets.len().into());
     let mut sum = Trace::default();
-    for packet in &packets {
+    for packet in packets {
         let trace = rules.walk(packet, &case.machine, false);
         for outcome in trace.outcomes {
             let share = &outcome.share * &part;

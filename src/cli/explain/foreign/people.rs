@@ -63,7 +63,10 @@ fn one(look: &Look, family: Family, listener: &Listener, case: &Case, fated: &Fa
     let mut text = table(look, &without_sources(&fated.rows));
     if let Some(clients) = fated.clients {
         let counted = if clients > 0 { format!(", counted over {clients} clients") } else { String::new() };
-        text.push_str(&format!("  by a hash of the client{counted}\n"));
+        text.push_str(&match fated.by_bits {
+            true => format!("  by bits of the client's address{counted} next to each other\n"),
+            false => format!("  by a hash of the client{counted}\n"),
+        });
     }
     if fated.loose {
         text.push_str(&format!("  {}\n", look.ink(Ink::Bad, LOOSE)));

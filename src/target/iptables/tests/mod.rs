@@ -1,5 +1,6 @@
 //! The reader and the evaluator, held against rules of all kinds.
 
+mod again;
 mod depth;
 mod dumps;
 mod habits;
@@ -8,8 +9,10 @@ mod memory;
 mod nested;
 mod parity;
 mod proof;
+mod scattered;
 mod seen;
 mod shapes;
+mod states;
 mod steps;
 
 use std::net::IpAddr;
@@ -78,7 +81,7 @@ fn out(packet: Packet) -> Packet {
 }
 
 fn machine(local: &[&str]) -> Machine {
-    Machine { local: local.iter().map(|text| address(text).into()).collect() }
+    Machine { local: local.iter().map(|text| address(text).into()).collect(), ..Machine::default() }
 }
 
 fn trace(text: &str, packet: &Packet, machine: &Machine) -> Trace {

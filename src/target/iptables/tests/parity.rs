@@ -34,7 +34,7 @@ fn compare(config: &Config, rules: &Ruleset, families: Families) -> Result<(), S
     let text = printed(rules, families);
     let dump = read(&text, families).map_err(|errors| format!("{errors:#?}"))?;
     let local = local();
-    let machine = Machine { local: local.to_vec() };
+    let machine = Machine { local: local.to_vec(), ..Machine::default() };
     for family in Family::ALL {
         if families != Families::Both && families != Families::One(family) {
             continue;

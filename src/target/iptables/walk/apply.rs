@@ -22,7 +22,8 @@ impl<'d> Run<'_, 'd, '_> {
         accepted: &mut Flows<'d>,
     ) -> Option<Frame<'d>> {
         let comment = rule.comment.as_deref();
-        let inner = |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Flows::new(), goto });
+        let inner =
+            |chain, goto, live| Some(Frame { chain, next: 0, live, returned: Flows::new(), goto, waiting: None });
         match &rule.target {
             Target::Accept => keep(accepted, taken),
             Target::Return => frame.returned.extend(taken),
@@ -82,7 +83,8 @@ impl<'d> Run<'_, 'd, '_> {
             | Target::SaveMark { .. }
             | Target::RestoreMark { .. }
             | Target::Hmark { .. } => {
-                for (flow, _) in &mut taken {
+                let is_full = matches!(rule.target, Target::Remember(_)) && self.machine.memory.full;
+                for (flow, _) in taken.iter_mut().filter(|_| !is_full) {
                     if !marked(rule, flow) {
                         self.report(rule, About::Target, "an address that is not known");
                     }

@@ -135,7 +135,7 @@ impl Mark {
 pub(super) type Flows<'d> = SmallVec<[(Flow<'d>, Part); 1]>;
 
 /// Targets that the packet goes on behind. False where one needs an address that is not known.
-pub(super) fn marked(rule: &Rule<'_>, flow: &mut Flow<'_>) -> bool {
+pub(super) fn marked<'d>(rule: &'d Rule<'d>, flow: &mut Flow<'d>) -> bool {
     match &rule.target {
         Target::Mark { connection: false, value, mask } => flow.mark = flow.mark.changed(*mask, Mark::known(*value)),
         // Without a connection there is nothing to write to or to read from.
@@ -175,9 +175,12 @@ pub(super) fn marked(rule: &Rule<'_>, flow: &mut Flow<'_>) -> bool {
             }
         }
         Target::NoTrack => flow.tracking = Tracking::Never,
+        Target::Remember(set) => {
+            let client = flow.source;
+            Rc::make_mut(flow.memory.lists.get_or_insert_default()).add(set.as_str(), client);
+        }
         Target::Next
         | Target::Aside(_)
-        | Target::Remember(_)
         | Target::Accept
         | Target::Drop
         | Target::Reject

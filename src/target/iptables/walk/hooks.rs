@@ -235,7 +235,15 @@ impl<'d, 'p> Run<'_, 'd, 'p> {
         (input, output): (Place<'p>, Place<'p>),
         mut flows: Flows<'d>,
     ) -> Flows<'d> {
-        let at = At { packet: self.packet, machine: self.machine, input, output, asked: self.asked, line: 0 };
+        let at = At {
+            packet: self.packet,
+            machine: self.machine,
+            input,
+            output,
+            asked: self.asked,
+            line: 0,
+            samples: !self.rules.strict,
+        };
         for table in tables {
             flows = self.chain(*table, name, at, flows);
         }

@@ -2,10 +2,11 @@
 
 use std::rc::Rc;
 
-use crate::trace::{Machine, Packet, Trace};
+use crate::trace::{Machine, Packet, Steps, Trace};
 use crate::turns::{Turns, long_run};
 
 use super::part::{Chance, Part, Reckoning};
+use super::run::MAX_TESTS_OF_MANY;
 use super::{End, Evaluator, Run};
 
 /// What it costs to follow one connection, beside its tests.
@@ -27,7 +28,7 @@ impl<'d> Evaluator<'d> {
         })?;
         // All states at once, each with its part of the connections.
         let mut run = Run::new(self, packet, machine);
-        run.steps = steps.then(Vec::new);
+        run.steps = steps.then(Steps::default);
         run.most_flows = run.most_flows.max(2 * states.len());
         run.most_tests = self.patience.left().max(run.most_tests);
         let part = Part::one(Reckoning::Exact).times(Chance { part: 1, of: states.len() as u64 });
@@ -48,6 +49,7 @@ impl<'d> Evaluator<'d> {
     ) -> Option<Vec<(End<'d>, Part)>> {
         let mut run = Run::new(self, packet, machine);
         run.keeps_turns = true;
+        run.most_tests = run.most_tests.min(MAX_TESTS_OF_MANY);
         let start = run.start(Some(Rc::new(turns.clone())));
         run.follow(smallvec::smallvec![(start, Part::one(Reckoning::Exact))]);
         run.sum_up();

@@ -56,6 +56,17 @@ impl Part {
         }
     }
 
+    /// This part of another one.
+    pub fn of(&self, whole: &Part) -> Part {
+        match (self, whole) {
+            (Part::Exact(own), Part::Exact(whole)) => Part::Exact(Box::new(own.of(whole))),
+            (Part::Between(own), Part::Between(whole)) => Part::Between(own.product(*whole)),
+            (Part::Exact(_), Part::Between(_)) | (Part::Between(_), Part::Exact(_)) => {
+                unreachable!("the parts of one walk are of one kind")
+            }
+        }
+    }
+
     pub fn add(&mut self, other: &Part) {
         match (self, other) {
             (Part::Exact(own), Part::Exact(other)) => own.add(other),
@@ -146,6 +157,20 @@ impl Fraction {
         }
     }
 
+    /// This fraction of another one.
+    pub fn of(&self, whole: &Fraction) -> Fraction {
+        if self.is_zero() || whole.is_zero() {
+            return Fraction::zero();
+        }
+        let (odd, exponent) = (&self.odd * &whole.odd, self.exponent + whole.exponent);
+        if self.below.is_none() && whole.below.is_none() {
+            return Fraction { odd, exponent, below: None };
+        }
+        let below = self.below() * whole.below();
+        let common = odd.gcd(&below);
+        Fraction { odd: odd / &common, exponent, below: above_one(below / common) }
+    }
+
     pub fn add(&mut self, other: &Fraction) {
         if self.is_zero() {
             *self = other.clone();
@@ -223,6 +248,10 @@ mod tests {
         sum.add(&third);
         assert_eq!(sum, Fraction::one());
         assert!(Fraction::one().times(chance(0, 5)).is_zero());
+        for other in [&third, &rest, &quarter, &Fraction::zero(), &Fraction::one()] {
+            assert_eq!(quarter.of(other).share().reduced(), quarter.share() * other.share());
+            assert_eq!(other.of(&quarter), quarter.of(other));
+        }
     }
 
     #[test]

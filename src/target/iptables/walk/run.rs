@@ -11,13 +11,15 @@ use crate::ir::share::Share;
 use crate::meaning::Action;
 use crate::survey::Asked;
 use crate::target::iptables::dump::{ChainId, Policy, Rule, Table, TableName, Target};
-use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Trace, Unknown};
+use crate::trace::{Hit, Machine, Outcome, Packet, Source, Step, Steps, Trace, Unknown};
 use crate::turns::{Turns, Visits};
 
 use super::Evaluator;
+use super::again::{Effects, Waiting};
 use super::flow::{Flow, Flows, Mark, Memory, Tracking, keep, may_mark, merge, merged, sum};
 use super::index::Key;
 use super::part::{Chance, Part, Reckoning};
+use super::recent::Lists;
 use super::report::About;
 use super::test::{self, Answer, At, Noted};
 
@@ -26,9 +28,6 @@ pub const MAX_TESTS: u64 = 4_000_000;
 
 /// The same, where many packets are asked about.
 pub const MAX_TESTS_OF_MANY: u64 = 500_000;
-
-/// Steps that are written down; the walk goes on without.
-const MAX_STEPS: usize = 200_000;
 
 /// Packets that differ (in marks, say) at one rule.
 const MAX_FLOWS: usize = 4096;
@@ -47,6 +46,8 @@ pub struct End<'d> {
     comment: Option<&'d str>,
     /// Where it leaves the counters, where anyone wants to know.
     pub turns: Option<Rc<Turns>>,
+    /// What holds its client then, where anyone wants to know.
+    pub lists: Option<Rc<Lists<'d>>>,
 }
 
 /// One chain on the way down.
@@ -59,6 +60,8 @@ pub struct Frame<'d> {
     pub returned: Flows<'d>,
     /// Whether the chain above is left for good.
     pub goto: bool,
+    /// What waits until it is known what the chain does to the whole of what came in.
+    pub waiting: Option<Box<Waiting<'d>>>,
 }
 
 /// The walk of one packet.
@@ -66,13 +69,15 @@ pub struct Run<'e, 'd, 'p> {
     pub rules: &'e Evaluator<'d>,
     pub packet: &'p Packet,
     pub machine: &'p Machine,
-    pub steps: Option<Vec<Step>>,
+    pub steps: Option<Steps>,
     /// The counters that were asked, while each may be at any place.
     pub visits: Option<Visits>,
     /// A number for all that was taken so far; kept beside `visits`.
     pub way: u64,
     /// Whether ends say where they leave the counters.
     pub keeps_turns: bool,
+    /// Whether ends say what holds their client.
+    pub keeps_lists: bool,
     /// Packets that differ and are followed.
     pub most_flows: usize,
     pub most_tests: u64,
@@ -104,6 +109,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             visits: None,
             way: 0,
             keeps_turns: false,
+            keeps_lists: false,
             most_flows: MAX_FLOWS,
             most_tests: rules.most_tests,
             unknown: Vec::new(),
@@ -128,6 +134,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
 
     /// A packet as it appears.
     pub fn start(&self, turns: Option<Rc<Turns>>) -> Flow<'d> {
+        let known = self.machine.memory.known.as_ref();
+        let lists = known.map(|known| Rc::new(Lists::holding(self.packet.source, known)));
         Flow {
             source: Some(self.packet.source),
             destination: Some(self.packet.destination),
@@ -139,7 +147,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             action: Action::Pass,
             translated: Source::Kept,
             comment: None,
-            memory: Memory { turns, lists: None },
+            memory: Memory { turns, lists },
         }
     }
 
@@ -149,6 +157,11 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         for (flow, part) in flows {
             self.end(flow, None, part);
         }
+    }
+
+    /// Whether steps are written down.
+    fn lists(&self) -> bool {
+        self.steps.as_ref().is_some_and(|steps| !steps.is_full())
     }
 
     /// Whether the walk was not followed to its end.
@@ -164,6 +177,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
     pub fn trace(mut self) -> Trace {
         let cut = self.cut();
         self.sum_up();
+        let steps = self.steps.unwrap_or_default();
         let outcome = |(end, part): (End<'_>, Part)| Outcome {
             action: end.action,
             source: end.source,
@@ -171,14 +185,16 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             share: part.share(),
         };
         let outcomes: Vec<Outcome> = self.outcomes.into_iter().map(outcome).collect();
-        Trace { outcomes, steps: self.steps.unwrap_or_default(), unknown: self.unknown, cut, loose: false }
+        let unlisted = steps.is_full();
+        Trace { outcomes, steps: steps.into_list(), unknown: self.unknown, cut, unlisted, loose: false }
     }
 
     /// A packet ends, by a filter's verdict or with what nat made of it.
     pub fn end(&mut self, flow: Flow<'d>, refused: Option<(Action, Option<&'d str>)>, part: Part) {
         let (action, comment) = refused.unwrap_or((flow.action, flow.comment));
         let turns = flow.memory.turns.filter(|_| self.keeps_turns);
-        self.outcomes.push((End { action, source: flow.translated, comment, turns }, part));
+        let lists = flow.memory.lists.filter(|_| self.keeps_lists);
+        self.outcomes.push((End { action, source: flow.translated, comment, turns, lists }, part));
         if self.outcomes.len() >= self.crowd {
             self.sum_up();
             self.crowd = MAX_FLOWS.max(2 * self.outcomes.len());
@@ -222,7 +238,8 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             _ => (flows, Flows::new()),
         };
         let mut frames: SmallVec<[Frame<'d>; SOME_FRAMES]> = SmallVec::new();
-        frames.push(Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false });
+        frames.push(Frame { chain: id, next: 0, live: flows, returned: Flows::new(), goto: false, waiting: None });
+        let mut known = Effects::default();
         while let Some(frame) = frames.last_mut() {
             let index = &self.rules.indices[place][frame.chain.0 as usize];
             let key = |(flow, _): &(Flow<'_>, _)| Key {
@@ -233,10 +250,10 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 follows: flow.port_follows,
             };
             let passes_by = frame.next == 0 && self.passes_by(place, frame);
-            let next = match (&self.steps, frame.live.is_empty() || self.stopped || passes_by) {
+            let next = match (self.lists(), frame.live.is_empty() || self.stopped || passes_by) {
                 (_, true) => None,
-                (Some(_), false) => index.next(frame.next),
-                (None, false) => index.next_for(frame.next, frame.live.iter().map(key)),
+                (true, false) => index.next(frame.next),
+                (false, false) => index.next_for(frame.next, frame.live.iter().map(key)),
             };
             if let (0, false, Some(asked)) = (frame.next, passes_by, self.asked) {
                 frame.live.iter().for_each(|flow| index.ask(key(flow), asked));
@@ -244,13 +261,23 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             if let Some(next) = next {
                 frame.next = next + 1;
                 if let Some(inner) = self.rule(table, frame, next, at, &mut accepted) {
-                    frames.push(inner);
+                    let inner = self.enter(
+                        inner,
+                        &table.chains[frame.chain.0 as usize].rules[next as usize],
+                        frame,
+                        &mut known,
+                        &mut accepted,
+                    );
+                    frames.extend(inner);
                 }
                 continue;
             }
-            let Some(Frame { mut live, returned, goto, .. }) = frames.pop() else { break };
+            let Some(Frame { chain: left, mut live, returned, goto, waiting, .. }) = frames.pop() else { break };
             if !returned.is_empty() {
                 merge(&mut live, returned);
+            }
+            if let Some(waiting) = waiting {
+                live = self.leave(left, live, *waiting, &mut known, &mut accepted);
             }
             match frames.last_mut() {
                 Some(above) if goto => keep(&mut above.returned, live),
@@ -287,7 +314,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         }
         let crowded = frame.live.len() >= self.most_flows || self.words > MAX_WORDS;
         let mut noted = Noted::new();
-        if let ([(flow, _)], true) = (&frame.live[..], self.steps.is_none() && !crowded) {
+        if let ([(flow, _)], true) = (&frame.live[..], !self.lists() && !crowded) {
             // The usual case, without the lists of the general one.
             let answer = test::test(rule, &at, flow, &mut noted);
             match (answer, &rule.target) {
@@ -315,7 +342,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
                 }
             }
         }
-        let reached = self.steps.is_some().then(|| sum(&frame.live));
+        let reached = self.lists().then(|| sum(&frame.live));
         let answers: SmallVec<[Answer; 1]> = frame
             .live
             .iter()
@@ -332,7 +359,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
         // What goes on as it was need not be taken out and put back.
         let takes = match unknown {
             Some(text) => may_mark(text) != (false, false),
-            None => !rule.target.is_nothing() || self.steps.is_some(),
+            None => !rule.target.is_nothing() || self.lists(),
         };
         let (mut held, mut unsure, mut taken) = (false, false, Flows::new());
         let moves = |answer: &Answer| match answer {
@@ -376,9 +403,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             hit = Hit::CannotTell;
             self.report(rule, About::Target, text);
         }
-        if let (Some(steps), Some(reached)) = (&mut self.steps, reached)
-            && steps.len() < MAX_STEPS
-        {
+        if let (Some(steps), Some(reached)) = (&mut self.steps, reached) {
             steps.push(Step {
                 table: table.name.as_str().to_owned(),
                 chain: chain.name.to_owned(),

@@ -7,10 +7,10 @@ use smallvec::SmallVec;
 
 use crate::ir::Family;
 use crate::statement::balance::Protocol;
-use crate::survey::{Asked, Protocols, Side};
+use crate::survey::{Asked, BITS, Protocols, Side};
 use crate::target::iptables::dump::{Interface, Match, Net, Rule, RuleProtocol};
 use crate::target::iptables::model::{self, Negatable};
-use crate::trace::{Machine, Packet};
+use crate::trace::{Count, Machine, Packet, Rate};
 
 use super::asks::{in_state, is_of_type, port_in, source_port};
 use super::part::{Chance, Part};
@@ -48,6 +48,8 @@ pub struct At<'p> {
     pub asked: Option<&'p Asked>,
     /// The line of the rule that is tested.
     pub line: u32,
+    /// Whether a few clients may stand for others.
+    pub samples: bool,
 }
 
 impl At<'_> {
@@ -59,12 +61,35 @@ impl At<'_> {
 }
 
 /// Whether an address lies in a net was asked.
-fn ask_net(asked: &Asked, side: Side, address: Option<IpAddr>, net: &Net) {
+fn ask_net(asked: &Asked, at: &At<'_>, side: Side, address: Option<IpAddr>, net: &Net) {
     match (net.range(), address) {
         (Some((first, last)), _) => asked.range(side, address, first, last),
-        // A mask with holes may answer otherwise at the very next address.
-        (None, Some(address)) => asked.range(side, Some(address), address, address),
+        // Too many stretches to look at each: see `ask_bits`.
+        (None, Some(_)) if at.samples && side == Side::Source && net.is_scattered() => {}
+        (None, Some(address)) => asked.range(side, Some(address), address, net.alike_up_to(address)),
         (None, None) => {}
+    }
+}
+
+/// Notes that bits of the client's address decide, where a rule takes so many stretches of clients that a few of them have
+/// to stand for all, and asks nothing else that the packet fails.
+fn ask_bits(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) {
+    let Some(asked) = at.asked.filter(|_| at.samples) else { return };
+    let original = |one: &Match<'_>| match one {
+        Match::OriginalAddress { side: Side::Source, net, .. }
+        | Match::ReplyAddress { side: Side::Destination, net, .. } => net.is_scattered(),
+        _ => false,
+    };
+    let own = rule.source.as_ref().is_some_and(|net| net.value.is_scattered());
+    if !own && !rule.matches.iter().any(original) {
+        return;
+    }
+    let others = Field::ALL.into_iter().filter(|field| !matches!(field, Field::Source));
+    let fails = others.into_iter().any(|field| header(field, rule, at, flow) == Some(Some(false)));
+    let chance = |one: &&Match<'_>| !matches!(one, Match::Recent { .. }) && !original(one);
+    let at = At { line: rule.line, ..*at };
+    if !fails && !rule.matches.iter().filter(chance).any(|one| plain(one, at, flow) == Some(false)) {
+        asked.hash_source(BITS | u64::from(rule.line));
     }
 }
 
@@ -73,6 +98,7 @@ pub type Noted = SmallVec<[usize; 1]>;
 
 /// Tests a rule that leaves alone what is remembered, and notes the counters that it asks.
 pub fn test(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>, noted: &mut Noted) -> Answer {
+    ask_bits(rule, at, flow);
     let Some(mut unsure) = own(rule, at, flow) else { return Answer::No };
     let mut chances = SmallVec::new();
     for one in &rule.matches {
@@ -188,7 +214,7 @@ impl Field {
 #[inline(always)]
 fn header(field: Field, rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<Option<bool>> {
     let net = |side, address, net: &Negatable<Net>| {
-        at.ask(|asked| ask_net(asked, side, address, &net.value));
+        at.ask(|asked| ask_net(asked, at, side, address, &net.value));
         holds(net, |net| in_net(address, net, at))
     };
     match field {
@@ -310,7 +336,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => packet.source,
                 Side::Destination => packet.destination,
             };
-            at.ask(|asked| ask_net(asked, *side, Some(address), net));
+            at.ask(|asked| ask_net(asked, &at, *side, Some(address), net));
             Some(flow.is_tracked() && net.contains(address) != *not)
         }
         Match::OriginalPort { not, side, ports } => {
@@ -333,7 +359,7 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Side::Source => Side::Destination,
                 Side::Destination => Side::Source,
             };
-            at.ask(|asked| ask_net(asked, own, address, net));
+            at.ask(|asked| ask_net(asked, &at, own, address, net));
             if flow.is_tracked() { unless(not, in_net(address, net, &at)) } else { Some(false) }
         }
         Match::ReplyPort { not, side, ports } => {
@@ -347,9 +373,21 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
                 Some(false)
             }
         }
-        Match::Stateful(own) => Some(match **own {
+        Match::Stateful(own) => Some(match &**own {
             model::Match::LogRate => true,
-            // A client that is not known, and under every limit.
+            model::Match::RateAbove(above) => {
+                let model::RateAbove { rate, unit, burst, per_source, .. } = **above;
+                at.machine.memory.over_rate.holds(Some(Rate { rate, unit, burst, per_source }))
+            }
+            model::Match::CountAbove { count, client } => {
+                let is_whole = client.is_none_or(|family| family == Family::of(packet.source));
+                let own = Count { count: *count, per_source: client.is_some() };
+                at.machine.memory.over_count.holds(Some(own).filter(|_| is_whole))
+            }
+            model::Match::InSet(set) => {
+                flow.memory.lists.as_deref().is_some_and(|lists| lists.has(set.as_str(), flow.source))
+            }
+            // No other form of ours asks what is remembered.
             _ => false,
         }),
         Match::Mark { not, connection, value, mask } => {

@@ -227,7 +227,7 @@ fn turns_are_the_same_in_both_shapes() {
             let program = format!("balance {protocols} 10.0.0.1:80 as a by round-robin -> {backends}\n");
             let sequences = [Layout::Linear, Layout::Tree].map(|layout| {
                 let dump = Dump::read_text(&text(&lowered(&program, layout))).expect("own text");
-                let machine = Machine { local: Vec::new() };
+                let machine = Machine { local: Vec::new(), ..Machine::default() };
                 Evaluator::new(&dump).sequence(&read::tcp("10.0.0.1", 80), &machine, 300).expect("it is told")
             });
             assert_eq!(sequences[0], sequences[1]);

@@ -1,11 +1,13 @@
 //! Whole programs through the target.
 
+mod again;
 mod large;
 mod nested;
 mod options;
 mod proof;
 mod read;
 mod seen;
+mod states;
 mod steps;
 
 use std::collections::HashSet;
@@ -362,7 +364,7 @@ fn difference(config: &Config, ruleset: &Ruleset) -> Option<String> {
     ruleset.print_text(&mut text).expect("a vector takes everything");
     let dump = Dump::read_text(std::str::from_utf8(&text).expect("text")).expect("our own text");
     let rules = Evaluator::new(&dump);
-    let machine = Machine { local: local().to_vec() };
+    let machine = Machine { local: local().to_vec(), ..Machine::default() };
     connections().into_iter().chain(read::listened(config)).find_map(|connection| {
         let meant = outcome(config, &connection, &machine.local, Hash6::Jhash).shares;
         let done = rules.walk(&packet(&connection), &machine, false).actions();

@@ -20,13 +20,13 @@ use crate::target::{Layout, Options};
 use crate::validate::tests::{Dice, check_horizon};
 use crate::validate::{Coverage, Flaw};
 
-fn text(ruleset: &Ruleset) -> String {
+pub fn text(ruleset: &Ruleset) -> String {
     let mut text = Vec::new();
     ruleset.print_text(&mut text).expect("a vector takes everything");
     String::from_utf8(text).expect("text")
 }
 
-fn json(ruleset: &Ruleset) -> String {
+pub fn json(ruleset: &Ruleset) -> String {
     let mut json = Vec::new();
     ruleset.print_json(&mut json).expect("a vector takes everything");
     String::from_utf8(json).expect("text")
@@ -357,7 +357,7 @@ fn near(value: &Value) -> Vec<Value> {
     }
 }
 
-fn next(address: IpAddr) -> IpAddr {
+pub fn next(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(address) => Ipv4Addr::from(u32::from(address).wrapping_add(1)).into(),
         IpAddr::V6(address) => IpAddr::V6((u128::from(address).wrapping_add(1)).into()),
@@ -387,7 +387,7 @@ fn changed(statement: &Statement) -> Vec<Statement> {
             }
             list
         }
-        // What becomes of the source is not proven, nor what is kept of connections.
+        // What becomes of the source is not proven here, nor what is kept of connections.
         Statement::Lookup { .. }
         | Statement::Tuple { .. }
         | Statement::Remember { .. }

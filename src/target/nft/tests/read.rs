@@ -48,7 +48,7 @@ impl Both {
     }
 
     pub fn check(&self, connection: &Connection, local: &[IpNet], meant: &[(Action, Share)]) -> Result<Trace, String> {
-        let machine = Machine { local: local.to_vec() };
+        let machine = Machine { local: local.to_vec(), ..Machine::default() };
         let packet = packet(connection);
         let text = Evaluator::new(&self.text).walk(&packet, &machine, false);
         let json = Evaluator::new(&self.json).walk(&packet, &machine, false);
@@ -109,7 +109,7 @@ fn examples_mean_the_same_when_read_back() {
             vec!["203.0.113.10/32".parse().expect("a net"), "2001:db8::10/128".parse().expect("a net")];
         let mut hits = 0;
         let listed = [listed, listed_from_json].map(|text| Dump::read_json(text).expect("a listing"));
-        let machine = Machine { local: local.clone() };
+        let machine = Machine { local: local.clone(), ..Machine::default() };
         for connection in listened(&config).chain(connections()) {
             let meant = outcome(&config, &connection, &local, Hash6::Jhash).shares;
             hits += usize::from(meant[0].0 != Action::Pass);
@@ -184,7 +184,7 @@ pub fn tcp(destination: &str, port: u16) -> Packet {
 }
 
 pub fn machine() -> Machine {
-    Machine { local: vec!["10.0.0.1/32".parse().expect("a net")] }
+    Machine { local: vec!["10.0.0.1/32".parse().expect("a net")], ..Machine::default() }
 }
 
 fn walk(dump: &str, packet: &Packet) -> Trace {
@@ -355,4 +355,65 @@ proptest! {
             let _ = rules.sequence(&tcp("10.0.9.1", 80), &machine(), 3);
         }
     }
+}
+
+/// A listing of one base chain with these rules.
+fn listed(rules: &[serde_json::Value]) -> String {
+    use serde_json::json;
+    let base = json!({"family": "ip", "table": "nat", "name": "PREROUTING", "handle": 1, "type": "nat",
+        "hook": "prerouting", "prio": -100, "policy": "accept"});
+    let mut list = vec![json!({"table": {"family": "ip", "name": "nat"}}), json!({ "chain": base })];
+    let rule = |expr: &serde_json::Value| json!({"rule": {"family": "ip", "table": "nat", "chain": "PREROUTING", "handle": 2, "expr": expr}});
+    list.extend(rules.iter().map(rule));
+    json!({ "nftables": list }).to_string()
+}
+
+#[test]
+fn the_type_of_a_source_is_known_as_far_as_the_machine_is() {
+    use serde_json::json;
+    let fib = |flags: serde_json::Value, result: &str, right: &str| json!([{"match": {"op": "==", "left": {"fib": {"result": result, "flags": flags}}, "right": right}}, {"drop": null}]);
+    let own = Packet { source: "10.0.0.1".parse().expect("an address"), ..tcp("10.0.0.9", 80) };
+    let foreign = tcp("10.0.0.9", 80);
+    let actions = |rule: &serde_json::Value, packet: &Packet| {
+        let trace = walk(&listed(std::slice::from_ref(rule)), packet);
+        (trace.actions()[0].0.clone(), trace.unknown.len())
+    };
+    for flags in [json!("saddr"), json!(["saddr"])] {
+        assert_eq!(actions(&fib(flags.clone(), "type", "local"), &own), (Action::Drop, 0));
+        assert_eq!(actions(&fib(flags.clone(), "type", "local"), &foreign), (Action::Pass, 0));
+        assert_eq!(actions(&fib(flags, "type", "unicast"), &foreign), (Action::Drop, 0));
+    }
+    // Routes are not known.
+    for (flags, result) in
+        [(json!(["saddr", "iif"]), "type"), (json!(["saddr", "iif"]), "oif"), (json!("saddr"), "oif")]
+    {
+        assert_eq!(actions(&fib(flags, result, "local"), &own), (Action::Pass, 1));
+    }
+}
+
+#[test]
+fn of_what_iptables_listed_only_what_says_something_is_known() {
+    use serde_json::json;
+    let dnat = |address: &str| json!({"dnat": {"addr": address, "port": 80}});
+    let xt = |kind: &str, name: &str| json!({"xt": {"type": kind, "name": name}});
+    let known = listed(&[
+        json!([xt("target", "LOG")]),
+        json!([xt("match", "comment"), {"counter": {"packets": 1, "bytes": 2}}, dnat("10.0.0.2")]),
+    ]);
+    let trace = walk(&known, &tcp("10.0.0.9", 80));
+    assert_eq!((trace.actions(), trace.unknown), (vec![(dnat_to("10.0.0.2"), share(1, 1))], vec![]));
+    for one in [
+        xt("match", "statistic"),
+        xt("target", "DNAT"),
+        json!({"xt": null}),
+        json!({"xt": "x"}),
+        json!({"limit": "named"}),
+    ] {
+        let trace = walk(&listed(&[json!([one, dnat("10.0.0.2")])]), &tcp("10.0.0.9", 80));
+        assert_eq!((trace.actions(), trace.unknown.len()), (vec![(Action::Pass, share(1, 1))], 1), "{one}");
+    }
+}
+
+fn dnat_to(address: &str) -> Action {
+    dnat(address, 80)
 }
