@@ -73,7 +73,7 @@ fn meant(config: &Config, connection: &Connection, hash6: Hash6) -> Shares {
 
 /// The walk of a connection is held against the meaning: shares up to `far`, and who the servers see.
 fn hold(config: &Config, connection: &Connection, hash6: Hash6, rules: &dyn Walk, far: f64) -> Result<(), String> {
-    let trace = rules.walk(&packet(connection), &Machine { local: local().to_vec() }, false);
+    let trace = rules.walk(&packet(connection), &Machine { local: local().to_vec(), ..Machine::default() }, false);
     if let Some(wrong) = wrong_source(config, connection, &local(), &trace) {
         return Err(wrong);
     }
