@@ -40,7 +40,7 @@ pub struct Effect<'a> {
 impl<'a> Walker<'a> {
     /// A chain for one connection, walked unless it is known what it does.
     pub(super) fn inner(&mut self, place: Place<'a>, chain: usize, flow: Flow<'a>, rule: &Rule) -> Vec<Flow<'a>> {
-        let is_little = self.rules.budget - self.meter.budget < LITTLE && flow.share.bits() < FEW_BITS;
+        let is_little = self.rules.budget.saturating_sub(self.meter.budget) < LITTLE && flow.share.bits() < FEW_BITS;
         if is_little || self.keeps_learned {
             return self.chain(place, chain, vec![flow]);
         }

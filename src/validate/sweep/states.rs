@@ -23,6 +23,9 @@ pub struct Returning {
     owners: HashMap<String, u32>,
 }
 
+/// Backends whose clients are asked about together: each of them passes the rules of all.
+const MOST_AT_ONCE: usize = 64;
+
 impl Sweep<'_> {
     /// A connection at which the machine remembers something, for ports below `end`: what becomes of one at which it does
     /// not is `wanted`, by the service `owner`.
@@ -53,8 +56,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Clients that come back: where they are asked about for the first time those of every backend, elsewhere those of
-    /// one.
+    /// Clients that come back: where they are asked about for the first time those of every backend (of many, some of all
+    /// parts of the list), elsewhere those of one.
     fn returning(
         &mut self,
         packet: &Packet,
@@ -75,12 +78,13 @@ impl Sweep<'_> {
         let cell = (owner, packet.protocol, packet.direction == Direction::Out);
         let times = self.returning.cells.entry(cell).or_default();
         let only = (*times > 0).then(|| *times % left.len());
+        let step = left.len().div_ceil(MOST_AT_ONCE);
         *times += 1;
         // Some targets count whole seconds, up or down.
         let sticky = u64::from(self.reference.sticky(owner).unwrap_or_default());
         let (fresh, stale) = (sticky / 1000 * 1000, sticky.div_ceil(1000) * 1000 + 1000);
         for (nth, known) in left.into_iter().enumerate() {
-            if only.is_some_and(|only| only != nth) {
+            if only.map_or(nth % step != 0, |only| only != nth) {
                 continue;
             }
             let fresh = Known { age: fresh, ..known };

@@ -106,8 +106,7 @@ fn many_nets_and_backends_are_proven_in_as_many_steps() {
         let nets: String =
             (0..count).map(|nth| format!("net n{nth} = 10.{}.{}.0/24\n", nth / 200, nth % 200)).collect();
         let backends: Vec<String> = (0..count).map(|nth| format!("10.{}.{}.5", nth / 200, nth % 200)).collect();
-        let config =
-            config(&format!("{nets}balance tcp 80 masquerade hairpin sticky 10m -> {}\n", backends.join(", ")));
+        let config = config(&format!("{nets}balance tcp 80 masquerade hairpin -> {}\n", backends.join(", ")));
         prove_text(&config, &text(&config)).expect("the text is right").cost
     };
     let (few, many) = (cost(20), cost(80));
