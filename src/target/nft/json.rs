@@ -365,6 +365,7 @@ fn statement(statement: &Statement) -> Part<'_> {
         Statement::Lookup { key, map } => {
             stmt::Statement::VerdictMap(AskMap { key: fields(key), data: text(format!("@{map}")) })
         }
+        Statement::TakeTurn { .. } => unreachable!("JSON has no maps of turns, and lowering makes none for it"),
         Statement::Branch(choice) => stmt::Statement::VerdictMap(AskMap {
             key: pick(choice.pick),
             data: items(choice, |verdict| verdict_expression(verdict).expect("a choice leads to chains")),

@@ -83,12 +83,18 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     base.extend(source_nat.base);
     // What writes maps out stands first: for each of them the kernel walks what the transaction holds so far.
     let mut chains = base;
-    let more = dispatch.len() + cells.len() + shared.picks.len() + shared.servers.len() + made.chains.len();
+    let more = dispatch.len()
+        + cells.len()
+        + shared.picks.len()
+        + shared.counting.len()
+        + shared.servers.len()
+        + made.chains.len();
     chains.reserve_exact(more + source_nat.chains.len() + 1);
     let picks = chains.len()..chains.len() + shared.picks.len();
     chains.extend(shared.picks);
     chains.extend(dispatch);
     chains.extend(cells);
+    chains.extend(shared.counting);
     chains.extend(shared.servers);
     chains.extend(made.chains);
     chains.extend(source_nat.chains);
@@ -104,7 +110,7 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
     let table = names.table(options.instance.as_ref());
     let (counters, memories) = (made.counters, made.memories);
     let Unfold { sets, ports, .. } = unfold;
-    Ok(Ruleset { table, counters, memories, sets, ports, maps, servers: shared.maps, chains })
+    Ok(Ruleset { table, counters, memories, sets, ports, maps, turns: shared.turns, servers: shared.maps, chains })
 }
 
 /// The dispatch of both hooks.

@@ -25,6 +25,8 @@ pub struct Ruleset {
     pub sets: Vec<ValueSet>,
     pub ports: Vec<PortMap>,
     pub maps: Vec<VerdictMap>,
+    /// Text alone: nft 1.0.6 reads none in JSON.
+    pub turns: Vec<TurnMap>,
     pub servers: Vec<ServerMap>,
     /// Base chains first, then those that they lead to.
     pub chains: Vec<Chain>,
@@ -69,6 +71,15 @@ pub struct PortMap {
     pub name: Name,
     /// Old and new ports, ascending by the old one; at least one.
     pub ports: Vec<(u16, u16)>,
+}
+
+/// A named map from the turns of a round robin to where each leads. Services whose turns are alike share it, and each has
+/// a rule of its own that counts: [`Statement::TakeTurn`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnMap {
+    pub name: Name,
+    /// For each turn from 0 on; at least two.
+    pub turns: Vec<Verdict>,
 }
 
 /// A named map from `DESTINATION . PROTOCOL . PORT` of many services to the server that each has at one place.
@@ -304,6 +315,11 @@ pub enum Statement {
     /// `KEY vmap @MAP`: goes on where no element matches.
     Lookup {
         key: Vec<Field>,
+        map: Name,
+    },
+    /// `numgen inc mod N vmap @MAP`: a [`TurnMap`] of as many turns.
+    TakeTurn {
+        modulus: u32,
         map: Name,
     },
     /// `PICK vmap { … }`

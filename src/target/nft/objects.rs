@@ -13,6 +13,7 @@ impl Ruleset {
             self.sets.iter().map(|set| set.elements.len()).collect::<Vec<_>>(),
             self.ports.iter().map(|map| map.ports.len()).collect(),
             self.maps.iter().map(|map| map.elements.len()).collect(),
+            self.turns.iter().map(|map| map.turns.len()).collect(),
             self.servers.iter().map(|map| map.elements.len()).collect(),
             self.memories.iter().map(|_| 0).collect(),
         ]

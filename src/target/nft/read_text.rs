@@ -113,8 +113,18 @@ fn map(tokens: &mut Tokens<'_>) -> Read<Set> {
     let name = tokens.word("the name of a map")?.to_owned();
     tokens.sign(b'{')?;
     tokens.peek_on();
-    tokens.words(&["type"])?;
-    let key = kinds(tokens)?;
+    let key = match tokens.accept_word("typeof") {
+        // Of turns: `numgen inc mod N`.
+        true => {
+            tokens.words(&["numgen"])?;
+            draw(tokens, "numgen")?;
+            vec![Kind::Number]
+        }
+        false => {
+            tokens.words(&["type"])?;
+            kinds(tokens)?
+        }
+    };
     tokens.words(&[":"])?;
     let data = kinds(tokens)?;
     tokens.peek_on();

@@ -25,12 +25,16 @@ impl Ruleset {
         if table.family != TableFamily::Inet {
             return None;
         }
-        let (mut memories, mut sets, mut ports, mut maps, mut servers) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut memories, mut sets, mut ports) = (vec![], vec![], vec![]);
+        let (mut maps, mut turns, mut servers) = (vec![], vec![], vec![]);
         for set in table.sets() {
             match (set.elements.first().map(|one| &one.data), &set.data[..]) {
                 // What rules fill has no elements, and nothing else has none.
                 (None, _) => memories.push(memory::declaration(table, set)?),
                 (Some(Data::None), []) => sets.push(named::values(table, set)?),
+                (Some(Data::Verdict(_)), []) if set.key == [Kind::Number] && named::is_of_turns(table, set) => {
+                    turns.push(named::turns(set)?);
+                }
                 (Some(Data::Verdict(_)), []) => maps.push(map(table, set)?),
                 (Some(Data::Values(_)), [Kind::Number]) if set.key.len() == 1 => ports.push(named::ports(set)?),
                 (Some(Data::Values(_)), [Kind::Address, Kind::Number] | [Kind::Address] | [Kind::Number]) => {
@@ -46,6 +50,7 @@ impl Ruleset {
             sets,
             ports,
             maps,
+            turns,
             servers,
             chains: table.chains().iter().map(chain).collect::<Option<_>>()?,
         })
@@ -146,6 +151,10 @@ fn statement(one: &dump::Statement) -> Option<Statement> {
             };
             Some(Statement::Match { field: field(*from)?, negated, values })
         }
+        dump::Statement::Lookup { key: key @ Expr::Numgen { .. }, map: Elements::Named(map) } => match pick(key)? {
+            Pick::InTurn { modulus } => Some(Statement::TakeTurn { modulus, map: name(map)? }),
+            Pick::Random { .. } | Pick::SourceHash { .. } => None,
+        },
         dump::Statement::Lookup { key, map: Elements::Named(map) } => {
             Some(Statement::Lookup { key: fields(key)?, map: name(map)? })
         }

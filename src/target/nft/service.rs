@@ -87,6 +87,7 @@ pub fn translates(chains: &[Chain]) -> PerFamily<bool> {
             | Statement::Counter(_)
             | Statement::Log(_)
             | Statement::Lookup { .. }
+            | Statement::TakeTurn { .. }
             | Statement::Branch(_)
             | Statement::Reject(_)
             | Statement::Verdict(_) => {}

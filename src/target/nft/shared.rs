@@ -7,7 +7,15 @@
 //! at-1-ip4:   ADDRESS . PROTOCOL . PORT : ADDRESS . PORT   the service's second backend
 //! ```
 //!
-//! So a service is an element of each of a few maps and no rule at all. It must be found by its address and port alone,
+//! A round robin counts in a rule of its own; in JSON, which has no such maps, it has rules in a row:
+//!
+//! ```text
+//! exact-ip4:  ADDRESS . PROTOCOL . PORT : goto svc-web-ip4
+//! svc-web-ip4: numgen inc mod 3 vmap @turns-1
+//! turns-1:    0 : goto at-0, 1 : goto at-1, 2 : goto at-0
+//! ```
+//!
+//! So a service is an element of each of a few maps and at most one rule. It must be found by its address and port alone,
 //! and its connections must have nothing to do but to pick a server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,7 +28,8 @@ use crate::target::split;
 
 use super::Format;
 use super::model::{
-    Chain, Choice, Destination, Field, Held, Name, Numbers, Pick, Seat, Server, ServerMap, Statement, Value,
+    Chain, Choice, Comment, Destination, Field, Held, Name, Numbers, Pick, Rule, Seat, Server, ServerMap, Statement,
+    TurnMap, Value,
 };
 use super::model::{Verdict, short};
 use super::names::{Names, fixed};
@@ -38,6 +47,9 @@ pub struct Shared {
     pub servers: Vec<Chain>,
     /// Those that pick.
     pub picks: Vec<Chain>,
+    /// Those that count turns, each of one service.
+    pub counting: Vec<Chain>,
+    pub turns: Vec<TurnMap>,
 }
 
 impl Shared {
@@ -54,6 +66,8 @@ enum Pattern {
     Random(Vec<u64>),
     /// A place for each bucket: written seed and number of levels.
     Hash(Family, u32, u32),
+    /// The place of each turn: places are numbered as they come first.
+    Turns(Vec<u32>),
 }
 
 /// What a listener is found by.
@@ -81,7 +95,7 @@ impl Candidate {
         };
         match format {
             Format::Text => true,
-            Format::Json => self.keys.iter().all(alike),
+            Format::Json => !matches!(self.pattern, Pattern::Turns(_)) && self.keys.iter().all(alike),
         }
     }
 }
@@ -156,7 +170,20 @@ fn candidate(config: &Config, index: u32, family: Family, keys: Vec<Key>) -> Opt
             let pattern = Pattern::Hash(family, hash.seed, hash.levels.count());
             (pattern, group.buckets.iter().map(backend).collect::<Vec<_>>())
         }
-        Algorithm::Random | Algorithm::RoundRobin => {
+        Algorithm::RoundRobin => {
+            let slots = split::slots(&split::weights(&group.members, u64::from(u32::MAX)).ok()?);
+            let (mut order, mut places): (Vec<u32>, HashMap<u32, u32>) = Default::default();
+            let place = |slot: &u32| {
+                let next = order.len() as u32;
+                *places.entry(*slot).or_insert_with(|| {
+                    order.push(*slot);
+                    next
+                })
+            };
+            let turns = slots.iter().map(place).collect();
+            (Pattern::Turns(turns), order.iter().map(backend).collect())
+        }
+        Algorithm::Random => {
             let weights = split::weights(&group.members, u64::from(u32::MAX)).ok()?;
             let mut places: Vec<(u64, Backend)> =
                 weights.weights.iter().copied().zip(weights.backends.iter().map(backend)).collect();
@@ -170,9 +197,7 @@ fn candidate(config: &Config, index: u32, family: Family, keys: Vec<Key>) -> Opt
     let first = *places.first()?;
     let one = places.iter().all(|backend| *backend == first);
     let (pattern, places) = if one { (Pattern::Random(vec![1]), vec![first]) } else { (pattern, places) };
-    // The turns of a service are its own.
-    let in_turn = matches!(service.algorithm, Algorithm::RoundRobin) && !one;
-    (all_servers && !in_turn).then_some(Candidate { service: index, family, keys, pattern, places })
+    all_servers.then_some(Candidate { service: index, family, keys, pattern, places })
 }
 
 /// Whether a service does nothing to its connections but to pick a backend, as far as its chain is concerned.
@@ -196,6 +221,8 @@ fn chosen(candidates: &[Candidate]) -> HashSet<Pattern> {
     let fits = |(pattern, _): &(&Pattern, usize)| {
         let (count, most) = match pattern {
             Pattern::Random(weights) if weights.len() == 1 => return true,
+            // Their maps stand in no rule.
+            Pattern::Turns(_) => return true,
             Pattern::Random(_) => (&mut patterns, MAX_PATTERNS),
             Pattern::Hash(family, ..) => (hashes.get_mut(*family), MAX_HASHES),
         };
@@ -228,6 +255,7 @@ struct Making {
     maps: PerFamily<Vec<ServerMap>>,
     protocols: PerFamily<Vec<BTreeSet<Protocol>>>,
     picks: HashMap<Pattern, Name>,
+    turns: HashMap<Vec<u32>, Name>,
     hashes: usize,
 }
 
@@ -240,6 +268,7 @@ impl Making {
             maps: PerFamily::default(),
             protocols: PerFamily::default(),
             picks: HashMap::new(),
+            turns: HashMap::new(),
             hashes: 0,
         }
     }
@@ -273,8 +302,27 @@ impl Making {
                 }
             }
         }
-        let entrance = self.pick(&candidate.pattern);
+        let entrance = match &candidate.pattern {
+            Pattern::Turns(turns) => self.count(turns, names.service(service, family), comment),
+            pattern @ (Pattern::Random(_) | Pattern::Hash(..)) => self.pick(pattern),
+        };
         self.shared.entrances.get_mut(family).insert(service, entrance);
+    }
+
+    /// The chain in which a service counts.
+    fn count(&mut self, turns: &[u32], name: &Name, comment: &Comment) -> Name {
+        let (maps, count) = (&mut self.shared.turns, self.turns.len() + 1);
+        let map = self.turns.entry(turns.to_vec()).or_insert_with_key(|turns| {
+            let name = fixed(&format!("turns-{count}"));
+            let turns = turns.iter().map(|place| Verdict::Goto(at(*place as usize))).collect();
+            maps.push(TurnMap { name: name.clone(), turns });
+            name
+        });
+        let modulus = u32::try_from(turns.len()).expect("the sum of the weights is bounded");
+        let take = Statement::TakeTurn { modulus, map: map.clone() };
+        let rule = Rule { statements: vec![take], comment: Some(comment.clone()) };
+        self.shared.counting.push(Chain { name: name.clone(), hook: None, rules: vec![rule] });
+        name.clone()
     }
 
     /// The chain of a pattern.
@@ -298,6 +346,7 @@ impl Making {
                 self.shared.picks.push(Chain { name: name.clone(), hook: None, rules: vec![plain([pick])] });
                 name
             }
+            Pattern::Turns(_) => unreachable!("turns are counted"),
             Pattern::Hash(family, seed, levels) => {
                 self.hashes += 1;
                 let name = fixed(&format!("hash-{}-{}", self.hashes, short(*family)));

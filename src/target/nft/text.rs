@@ -11,7 +11,7 @@ use crate::ir::{Family, Interface};
 
 use super::model::{
     AddressType, Chain, Choice, Comment, Destination, Element, Field, Held, NewPort, Numbers, Pick, PortMap, Reject,
-    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, TurnMap, Value, ValueSet, Verdict, VerdictMap,
 };
 
 /// Elements of a set or map inside a rule that stand in its line; more stand in a line each.
@@ -51,6 +51,11 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
             flush(&mut text, out)?;
         }
         text.push_str("\t\t}\n\t}\n");
+    }
+    for map in &ruleset.turns {
+        separated(&mut text, &mut separate);
+        turn_map(&mut text, map).expect(WRITES);
+        flush(&mut text, out)?;
     }
     for map in &ruleset.servers {
         separated(&mut text, &mut separate);
@@ -127,6 +132,17 @@ fn port_map(f: &mut String, map: &PortMap) -> fmt::Result {
     write!(f, "\tmap {} {{\n\t\ttype {port} : {port}\n\t\telements = {{\n", map.name)?;
     for (old, new) in &map.ports {
         writeln!(f, "\t\t\t{old} : {new},")?;
+    }
+    f.write_str("\t\t}\n\t}\n")
+}
+
+fn turn_map(f: &mut String, map: &TurnMap) -> fmt::Result {
+    let modulus = map.turns.len();
+    write!(f, "\tmap {} {{\n\t\ttypeof numgen inc mod {modulus} : verdict\n\t\telements = {{\n", map.name)?;
+    for (turn, to) in map.turns.iter().enumerate() {
+        write!(f, "\t\t\t{turn} : ")?;
+        verdict(f, to)?;
+        f.write_str(",\n")?;
     }
     f.write_str("\t\t}\n\t}\n")
 }
@@ -256,6 +272,10 @@ fn statement(f: &mut String, statement: &Statement) -> fmt::Result {
         Statement::Log(prefix) => write!(f, "log prefix \"{}\"", prefix.as_str()),
         Statement::Lookup { key, map } => {
             joined(f, " . ", key, |f, one| field(f, *one))?;
+            write!(f, " vmap @{map}")
+        }
+        Statement::TakeTurn { modulus, map } => {
+            pick(f, Pick::InTurn { modulus: *modulus })?;
             write!(f, " vmap @{map}")
         }
         Statement::Branch(choice) => choose(f, choice, "vmap", verdict),

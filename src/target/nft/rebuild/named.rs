@@ -1,9 +1,9 @@
 //! Sets and maps that the ruleset itself fills, beside those from keys to verdicts.
 
-use super::{comment, fields, name, pair, value};
+use super::{comment, fields, name, pair, value, verdict};
 use crate::ir::Family;
-use crate::target::nft::dump::{self, Data, Elements, Operand};
-use crate::target::nft::model::{Held, PortMap, Seat, Server, ServerMap, Value, ValueSet};
+use crate::target::nft::dump::{self, Data, Elements, Expr, Operand};
+use crate::target::nft::model::{Held, PortMap, Seat, Server, ServerMap, TurnMap, Value, ValueSet, Verdict};
 
 /// The types alone do not tell a source from a destination: the rules that ask say it.
 pub fn values(table: &dump::Table, set: &dump::Set) -> Option<ValueSet> {
@@ -21,6 +21,29 @@ pub fn values(table: &dump::Table, set: &dump::Set) -> Option<ValueSet> {
     let elements: Vec<Vec<Value>> = set.elements.iter().map(element).collect::<Option<_>>()?;
     let interval = elements.iter().flatten().any(Value::is_range);
     Some(ValueSet { name: name(&set.name)?, key, interval, elements })
+}
+
+/// Whether a round robin asks a map.
+pub fn is_of_turns(table: &dump::Table, set: &dump::Set) -> bool {
+    let asks = |statement: &dump::Statement| {
+        let dump::Statement::Lookup { key: Expr::Numgen { .. }, map: Elements::Named(name) } = statement else {
+            return false;
+        };
+        **name == *set.name
+    };
+    table.chains().iter().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.statements).any(asks)
+}
+
+/// `None` where turns are missing.
+pub fn turns(set: &dump::Set) -> Option<TurnMap> {
+    let mut turns: Vec<(u32, Verdict)> = Vec::with_capacity(set.elements.len());
+    for one in &set.elements {
+        let ([dump::Value::Number(turn)], Data::Verdict(to)) = (&one.key[..], &one.data) else { return None };
+        turns.push((*turn, verdict(to)?));
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    let whole = turns.iter().zip(0..).all(|((turn, _), place)| *turn == place);
+    whole.then_some(TurnMap { name: name(&set.name)?, turns: turns.into_iter().map(|(_, to)| to).collect() })
 }
 
 pub fn ports(set: &dump::Set) -> Option<PortMap> {

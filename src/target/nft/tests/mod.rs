@@ -197,6 +197,12 @@ fn check_form(ruleset: &Ruleset) {
             Statement::Lookup { map, .. } => {
                 asked.insert(maps.get(map.as_str()).expect("maps exist"));
             }
+            Statement::TakeTurn { modulus, map } => {
+                let found = ruleset.turns.iter().find(|one| one.name == *map).expect("maps of turns exist");
+                assert_eq!(found.turns.len(), *modulus as usize);
+                used.insert(found.name.as_str());
+                found.turns.iter().for_each(&mut reach);
+            }
             Statement::Branch(choice) => {
                 check_choice(choice);
                 choice.elements.iter().for_each(|(_, verdict)| reach(verdict));
@@ -250,9 +256,14 @@ fn check_form(ruleset: &Ruleset) {
         }
     }
     let sets = ruleset.sets.iter().map(|set| &set.name).chain(ruleset.ports.iter().map(|map| &map.name));
+    let sets = sets.chain(ruleset.turns.iter().map(|map| &map.name));
     let named: HashSet<&str> =
         sets.chain(ruleset.servers.iter().map(|map| &map.name)).map(model::Name::as_str).collect();
-    assert_eq!(named.len(), ruleset.sets.len() + ruleset.ports.len() + ruleset.servers.len(), "names repeat");
+    assert_eq!(
+        named.len(),
+        ruleset.sets.len() + ruleset.ports.len() + ruleset.turns.len() + ruleset.servers.len(),
+        "names repeat"
+    );
     assert!(named.is_disjoint(&maps) && named.is_disjoint(&memories), "maps and sets share their names");
     assert_eq!(used, named, "sets that nothing asks");
     for map in &ruleset.servers {
@@ -319,6 +330,10 @@ fn depth(ruleset: &Ruleset, chain: &model::Chain) -> usize {
         match statement {
             Statement::Verdict(verdict) => vec![verdict],
             Statement::Branch(choice) => choice.elements.iter().map(|(_, verdict)| verdict).collect(),
+            Statement::TakeTurn { map, .. } => {
+                let map = ruleset.turns.iter().find(|one| one.name == *map).expect("maps exist");
+                map.turns.iter().collect()
+            }
             Statement::Lookup { map, .. } => {
                 let map = ruleset.maps.iter().find(|one| one.name == *map).expect("maps exist");
                 map.elements.iter().map(|element| &element.verdict).collect()

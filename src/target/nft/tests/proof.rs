@@ -200,6 +200,14 @@ fn mutants(ruleset: &Ruleset) -> Vec<(String, Ruleset)> {
             all.push((what, mutant));
         }
     };
+    for (at, map) in ruleset.turns.iter().enumerate() {
+        for (turn, old) in map.turns.iter().enumerate() {
+            for new in map.turns.iter().chain([&Verdict::Drop]).filter(|new| *new != old) {
+                let what = format!("turn {turn} of {} leads elsewhere", map.name);
+                add(what, &|mutant| mutant.turns[at].turns[turn] = new.clone());
+            }
+        }
+    }
     for (at, map) in ruleset.maps.iter().enumerate() {
         for nth in 0..map.elements.len() {
             let name = &map.name;
@@ -389,6 +397,7 @@ fn changed(statement: &Statement) -> Vec<Statement> {
         }
         // What becomes of the source is not proven here, nor what is kept of connections.
         Statement::Lookup { .. }
+        | Statement::TakeTurn { .. }
         | Statement::Tuple { .. }
         | Statement::Remember { .. }
         | Statement::Limit(_)
