@@ -120,12 +120,12 @@ fn picks(service: &Service) -> bool {
 /// How each service's rules pick.
 enum Forms {
     Iptables,
-    Nft(nft::Shapes),
+    Nft(Box<nft::Shapes>),
 }
 
 impl Forms {
     fn of(config: &Config, target: Target) -> Forms {
-        let shapes = |format| Forms::Nft(nft::Shapes::of(config, Layout::Auto, format));
+        let shapes = |format| Forms::Nft(Box::new(nft::Shapes::of(config, Layout::Auto, format)));
         match target {
             Target::Iptables => Forms::Iptables,
             Target::Nft => shapes(nft::Format::Text),

@@ -303,7 +303,10 @@ fn statement(tokens: &mut Tokens<'_>, word: &str) -> Read<Statement> {
         "numgen" | "jhash" => {
             let key = draw(tokens, word)?;
             if tokens.accept_word("vmap") {
-                let map = Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Verdict(verdict(tokens)?)))?);
+                let map = match tokens.accept(b'@') {
+                    true => Elements::Named(tokens.word("a map")?.into()),
+                    false => Elements::Anonymous(choices(tokens, |tokens| Ok(Data::Verdict(verdict(tokens)?)))?),
+                };
                 return Ok(Statement::Lookup { key, map });
             }
             let right = Operand::Values(concatenated(tokens, &[Kind::Number])?);
