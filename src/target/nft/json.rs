@@ -24,7 +24,7 @@ use crate::ir::{Family, Interface};
 
 use super::model::{
     AddressType, Chain, Choice, Destination, Element, Field, Held, Hook, Name, NewPort, Numbers, Pick, PortMap, Reject,
-    Rule, Ruleset, Seat, Server, ServerMap, Statement, Value, ValueSet, Verdict, VerdictMap,
+    Rule, Ruleset, Seat, Server, ServerMap, Statement, TurnMap, Value, ValueSet, Verdict, VerdictMap,
 };
 use super::text::data_type;
 
@@ -61,6 +61,9 @@ pub fn print(ruleset: &Ruleset, out: &mut impl io::Write) -> io::Result<()> {
         if !is_whole(map) {
             elements(&mut list, name, map)?;
         }
+    }
+    for map in &ruleset.turns {
+        list.command(&turn_map(name, map))?;
     }
     for map in &ruleset.servers {
         list.command(&server_declaration(name, map))?;
@@ -136,6 +139,19 @@ fn declaration(table: &Name, map: &VerdictMap) -> Json {
         object["elem"] = map.elements.iter().map(element).collect();
     }
     json!({"add": {"map": object}})
+}
+
+/// As nft 1.0.6 lists it. It does not read it again, so [`super::lower()`] makes none for JSON.
+fn turn_map(table: &Name, map: &TurnMap) -> Json {
+    let element = |(turn, to): (usize, &Verdict)| match verdict_expression(to) {
+        Some(verdict) => json!([turn, verdict]),
+        None => json!([turn, {bare(to): null}]),
+    };
+    let elements: Vec<Json> = map.turns.iter().enumerate().map(element).collect();
+    let (table, name) = (table.as_str(), map.name.as_str());
+    json!({"add": {"map": {
+        "family": "inet", "table": table, "name": name, "type": "integer", "map": "verdict", "elem": elements,
+    }}})
 }
 
 /// Whether a map is declared with its elements: nft 1.0.6 sends ranges of one field twice that are added later.
@@ -365,7 +381,10 @@ fn statement(statement: &Statement) -> Part<'_> {
         Statement::Lookup { key, map } => {
             stmt::Statement::VerdictMap(AskMap { key: fields(key), data: text(format!("@{map}")) })
         }
-        Statement::TakeTurn { .. } => unreachable!("JSON has no maps of turns, and lowering makes none for it"),
+        Statement::TakeTurn { modulus, map } => stmt::Statement::VerdictMap(AskMap {
+            key: pick(Pick::InTurn { modulus: *modulus }),
+            data: text(format!("@{map}")),
+        }),
         Statement::Branch(choice) => stmt::Statement::VerdictMap(AskMap {
             key: pick(choice.pick),
             data: items(choice, |verdict| verdict_expression(verdict).expect("a choice leads to chains")),

@@ -25,7 +25,7 @@ pub struct Ruleset {
     pub sets: Vec<ValueSet>,
     pub ports: Vec<PortMap>,
     pub maps: Vec<VerdictMap>,
-    /// Text alone: nft 1.0.6 reads none in JSON.
+    /// Of text alone: nft 1.0.6 lists them as JSON, and does not read that.
     pub turns: Vec<TurnMap>,
     pub servers: Vec<ServerMap>,
     /// Base chains first, then those that they lead to.
