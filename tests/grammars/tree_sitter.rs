@@ -33,6 +33,14 @@ fn install(directory: &Path, packages: &[&str]) -> Option<()> {
     std::fs::create_dir_all(directory).ok()?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-audit", "--no-fund", "--fetch-retries=1", "--prefix"]).arg(directory).args(packages);
+    // Headers that stand beside node need not be fetched.
+    let node = Command::new("node").args(["-p", "require('path').resolve(process.execPath, '../..')"]).output().ok();
+    let prefix = node.and_then(|node| String::from_utf8(node.stdout).ok());
+    if let Some(prefix) = prefix.map(|prefix| prefix.trim().to_owned())
+        && Path::new(&prefix).join("include/node/node_api.h").is_file()
+    {
+        npm.env("npm_config_nodedir", prefix);
+    }
     npm.output().ok().filter(|output| output.status.success()).map(drop)
 }
 
