@@ -88,18 +88,21 @@ pub struct Facets {
     pub protocols: Protocols,
     /// The name of the interface that the packet arrives on.
     pub interface: bool,
-    /// Which addresses are this machine's.
+    /// Whether the packet's own destination is this machine's.
     pub local: bool,
+    /// Which other addresses are.
+    pub others: bool,
 }
 
 impl Facets {
-    pub const NONE: Facets = Facets { protocols: Protocols::NONE, interface: false, local: false };
+    pub const NONE: Facets = Facets { protocols: Protocols::NONE, interface: false, local: false, others: false };
 
     /// Whatever either asked about.
     pub fn join(&mut self, other: Facets) {
         self.protocols = self.protocols.and(other.protocols);
         self.interface |= other.interface;
         self.local |= other.local;
+        self.others |= other.others;
     }
 }
 
@@ -149,6 +152,9 @@ pub struct Seen {
     pub source: Option<Source>,
     pub horizon: Horizon,
     pub facets: Facets,
+    /// Whether anything asked where the connection was sent, beyond whether that is this machine. Else every other backend
+    /// has the same answer that is no destination up to the horizon, no special address, and this machine's or not alike.
+    pub asks_backend: bool,
     /// As [`Answer::cost`].
     pub cost: u64,
 }

@@ -28,6 +28,7 @@ pub struct Asked {
     hashed: Cell<Hashed>,
     /// The last place at which the packet's own destination and port were looked up.
     place: Cell<Option<usize>>,
+    backend: Cell<bool>,
 }
 
 impl Asked {
@@ -46,6 +47,7 @@ impl Asked {
             facets: Cell::new(Facets::NONE),
             hashed: Cell::new(None),
             place: Cell::new(None),
+            backend: Cell::new(false),
         }
     }
 
@@ -70,6 +72,15 @@ impl Asked {
 
     pub fn hashed(&self) -> Hashed {
         self.hashed.get()
+    }
+
+    /// Where a translation has sent the connection, beyond whether that is another place, and this machine.
+    pub fn backend(&self) {
+        self.backend.set(true);
+    }
+
+    pub fn asks_backend(&self) -> bool {
+        self.backend.get()
     }
 
     /// A hash of the source, in a rule that this number tells from others.
@@ -154,15 +165,18 @@ impl Asked {
 
     /// Whether an address is one of this machine's, which may depend on where the packet goes.
     pub fn local(&self, address: IpAddr) {
-        self.locals();
-        if address != self.destination {
+        let facets = self.facets.get();
+        if address == self.destination {
+            self.facets.set(Facets { local: true, ..facets });
+        } else {
+            self.facets.set(Facets { others: true, ..facets });
             self.stretch(Side::Destination, number(address), number(address));
         }
     }
 
     /// Which addresses this machine has.
     pub fn locals(&self) {
-        self.facets.set(Facets { local: true, ..self.facets.get() });
+        self.facets.set(Facets { local: true, others: true, ..self.facets.get() });
     }
 
     /// Where the packet arrives.

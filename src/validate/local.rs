@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::survey::Facets;
 use crate::trace::Machine;
 
 /// What belongs to this machine.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Local {
     Nothing,
     /// The packet's destination alone: backends are elsewhere.
@@ -18,6 +19,22 @@ pub enum Local {
 
 impl Local {
     pub const ALL: [Local; 3] = [Local::Nothing, Local::Destination, Local::Everything];
+
+    /// The first of these that gives the same answers, where no test asked more than this.
+    pub fn as_told(self, asked: Facets) -> Local {
+        match (self, asked.local, asked.others) {
+            (Local::Nothing, _, _) | (Local::Destination, false, _) | (Local::Everything, false, false) => {
+                Local::Nothing
+            }
+            (Local::Destination, true, _) | (Local::Everything, true, false) => Local::Destination,
+            (Local::Everything, _, true) => Local::Everything,
+        }
+    }
+
+    /// Whether it has an address that is not the packet's destination.
+    pub fn has_beside(self, address: IpAddr) -> bool {
+        self == Local::Everything && UNICAST.iter().any(|net| net.contains(&address))
+    }
 
     pub fn machine(self, destination: IpAddr) -> Machine {
         let local = match self {

@@ -239,6 +239,7 @@ impl Reference<'_> {
             source: Some(Source::Kept),
             horizon: asked.horizon(),
             facets: asked.facets(),
+            asks_backend: asked.asks_backend(),
             cost: 1,
         };
         let (Some(owner), Action::Dnat(backend, port)) = (owner, action) else { return kept(&asked) };
@@ -247,6 +248,7 @@ impl Reference<'_> {
             SourceNat::Kept => return kept(&asked),
             SourceNat::Masquerade | SourceNat::Address(_) => {}
             SourceNat::Hairpin(near) => {
+                asked.backend();
                 let near = near.get(Family::of(*backend));
                 if let Ok(place) = near.binary_search_by_key(backend, |near| near.backend) {
                     for &net in &near[place].clients {

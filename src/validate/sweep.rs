@@ -77,6 +77,39 @@ struct Ways {
     list: Vec<Translated>,
 }
 
+/// Clients with the same ways, both ends included.
+struct Region {
+    first: u128,
+    last: u128,
+    ways: Ways,
+}
+
+/// What a rule may tell a way to a server from others by, without asking which server it is.
+#[derive(Clone, Copy)]
+struct Kind {
+    backend: u128,
+    is_local: bool,
+    follows: bool,
+}
+
+impl Kind {
+    /// That of a destination which is none of the connection's. `None` for what goes to no other machine, or to an address
+    /// of a special kind.
+    fn of(way: &Translated, local: Local) -> Option<Kind> {
+        let Action::Dnat(backend, _) = way.action else { return None };
+        let is_special = match backend {
+            IpAddr::V4(own) => own.is_loopback() || own.is_multicast() || own.is_broadcast() || own.is_unspecified(),
+            IpAddr::V6(own) => own.is_loopback() || own.is_multicast() || own.is_unspecified(),
+        };
+        let is_local = local.has_beside(backend);
+        (!is_special).then(|| Kind { backend: number(backend), is_local, follows: way.follows })
+    }
+
+    fn is_like(self, other: Kind) -> bool {
+        (self.is_local, self.follows) == (other.is_local, other.follows)
+    }
+}
+
 impl<'a> Sweep<'a> {
     pub fn new(
         (reference, rules): (&'a Reference<'a>, &'a dyn Survey),
@@ -184,23 +217,41 @@ impl<'a> Sweep<'a> {
         Ok(all)
     }
 
+    /// Every machine at one destination and port: first where connections go, then who the servers see.
     fn machines(&mut self, packet: &mut Packet, end: u32) -> Result<Reach, Stop> {
         let mut all = Reach::below(end);
-        for local in Local::ALL {
-            let machine = &local.machine(packet.destination);
-            let one = self.sources(packet, local, machine, all.horizon.port)?;
-            let goes_on = one.facets.local;
-            all.join(one);
-            if !goes_on {
-                break;
+        let mut found: SmallVec<[(Local, Vec<Region>); 1]> = SmallVec::new();
+        // Whose regions those of each machine are.
+        let mut fates = Local::ALL;
+        for (nth, local) in Local::ALL.into_iter().enumerate() {
+            fates[nth] = local.as_told(all.facets);
+            if fates[nth] == local {
+                let machine = local.machine(packet.destination);
+                let regions = self.sources(packet, &machine, &mut all)?;
+                found.push((local, regions));
             }
         }
+        if !self.asks_sources {
+            return Ok(all);
+        }
+        let mut asked = Facets::NONE;
+        for (local, fate) in Local::ALL.into_iter().zip(fates) {
+            // Connections may go where they go on another machine, and servers see others.
+            if local.as_told(asked) != local && fate != local {
+                continue;
+            }
+            let Some((_, regions)) = found.iter().rev().find(|(own, _)| *own <= fate) else { continue };
+            for region in regions {
+                asked.join(self.seen(packet, local, region, &mut all)?);
+            }
+        }
+        all.facets.join(asked);
         Ok(all)
     }
 
-    /// Every source at one destination and port. The horizon is that of the destination and the port.
-    fn sources(&mut self, packet: &mut Packet, local: Local, machine: &Machine, end: u32) -> Result<Reach, Stop> {
-        let mut all = Reach::below(end);
+    /// Every source at one destination and port, for ports below the horizon. Gives what may become of whom.
+    fn sources(&mut self, packet: &mut Packet, machine: &Machine, all: &mut Reach) -> Result<Vec<Region>, Stop> {
+        let mut regions = Vec::new();
         let mut at = Some(0);
         while let Some(source) = at.filter(|at| *at <= last(self.family)) {
             packet.source = address(self.family, source);
@@ -208,13 +259,13 @@ impl<'a> Sweep<'a> {
                 self.compare(packet, machine, all.horizon.port)?;
             let states = self.states(packet, machine, (ways.owner, &actions), reach.horizon.port)?;
             reach.join(states);
-            if self.asks_sources {
-                all.join(self.seen(packet, local, ways, reach.horizon)?);
-            }
             at = reach.horizon.source.take();
             all.join(reach);
+            let end = at.map_or(last(self.family), |next| next - 1);
+            if self.asks_sources {
+                regions.push(Region { first: source, last: end, ways });
+            }
             if wanted.is_some() || found.is_some() {
-                let end = at.map_or(last(self.family), |next| next - 1);
                 let asker = (packet.direction == Direction::Out, wanted, found);
                 let hashes = self.reference.hashes(wanted);
                 for client in self.clients.of(asker, &hashes, source, end) {
@@ -225,48 +276,58 @@ impl<'a> Sweep<'a> {
                 }
             }
         }
-        Ok(all)
+        Ok(regions)
     }
 
-    /// Who the servers see, for every destination and source from the packet's own up to a horizon: each way is looked at
-    /// by itself. The horizon of the answer is that of the port.
-    fn seen(&mut self, packet: &Packet, local: Local, ways: Ways, horizon: Horizon) -> Result<Reach, Stop> {
-        let mut all = Reach::below(horizon.port);
-        let end = |next: Option<u128>| next.map_or(last(self.family), |next| next - 1);
-        let (last_destination, last_source) = (end(horizon.destination), end(horizon.source));
+    /// Who the servers see of some clients' connections, for every destination from the packet's own up to the horizon: each
+    /// way is looked at by itself. The horizon of the port may come nearer. Gives what was asked.
+    fn seen(&mut self, packet: &Packet, local: Local, region: &Region, all: &mut Reach) -> Result<Facets, Stop> {
+        let mut facets = Facets::NONE;
+        let first = number(packet.destination);
+        let last = all.horizon.destination.map_or(last(self.family), |next| next - 1);
         let mut packet = packet.clone();
-        let (first_destination, first_source) = (number(packet.destination), number(packet.source));
-        for way in &ways.list {
-            let mut destinations = Some(first_destination);
-            while let Some(destination) = destinations.filter(|at| *at <= last_destination) {
+        let mut settled: SmallVec<[Kind; 4]> = SmallVec::new();
+        for way in &region.ways.list {
+            let kind = Kind::of(way, local).filter(|kind| !(first..=last).contains(&kind.backend));
+            // What no test asked about is the same for all of a kind.
+            if kind.is_some_and(|kind| settled.iter().any(|other| other.is_like(kind))) {
+                continue;
+            }
+            let mut asks_backend = false;
+            let mut destinations = Some(first);
+            while let Some(destination) = destinations.filter(|at| *at <= last) {
                 packet.destination = address(self.family, destination);
                 let machine = local.machine(packet.destination);
                 let mut next_destination = None;
-                let mut sources = Some(first_source);
-                while let Some(source) = sources.filter(|at| *at <= last_source) {
+                let mut sources = Some(region.first);
+                while let Some(source) = sources.filter(|at| *at <= region.last) {
                     packet.source = address(self.family, source);
-                    let one = self.compare_sources(&packet, &machine, (ways.owner, way), all.horizon.port)?;
+                    let way = (region.ways.owner, way);
+                    let (one, asks) = self.compare_sources(&packet, &machine, way, all.horizon.port)?;
+                    asks_backend |= asks;
                     sources = one.horizon.source;
                     next_destination = match (next_destination, one.horizon.destination) {
                         (Some(own), Some(other)) => Some(u128::min(own, other)),
                         (own, other) => own.or(other),
                     };
-                    all.facets.join(one.facets);
+                    facets.join(one.facets);
                     all.horizon.port = all.horizon.port.min(one.horizon.port);
                 }
                 destinations = next_destination;
             }
+            settled.extend(kind.filter(|_| !asks_backend));
         }
-        Ok(all)
+        Ok(facets)
     }
 
+    /// How far the answer holds, and whether it is that of this way alone.
     fn compare_sources(
         &mut self,
         packet: &Packet,
         machine: &Machine,
         (owner, way): (Option<u32>, &Translated),
         end: u32,
-    ) -> Result<Reach, Stop> {
+    ) -> Result<(Reach, bool), Stop> {
         let wanted = self.reference.source_of(owner, packet, machine, &way.action);
         let found = self.rules.source_below(packet, machine, way, end);
         self.pay(wanted.cost + found.cost)?;
@@ -284,7 +345,7 @@ impl<'a> Sweep<'a> {
         horizon.join(found.horizon);
         let mut facets = wanted.facets;
         facets.join(found.facets);
-        Ok(Reach { horizon, facets, translates: false })
+        Ok((Reach { horizon, facets, translates: false }, wanted.asks_backend || found.asks_backend))
     }
 
     /// Adds to the cost of all. The error is that there was too much to do.

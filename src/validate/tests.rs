@@ -135,7 +135,9 @@ pub fn check_horizon(rules: &dyn Survey, dice: &Dice) -> Result<(), String> {
     if let (Direction::In(name), false) = (&mut other.direction, answer.facets.interface) {
         *name = ["eth0", "eth1", "wg0", "wg1", "lo", "other"][pick(6, 6)].to_owned();
     }
-    let other_local = if answer.facets.local { local } else { Local::ALL[pick(7, 3)] };
+    let told = |one: &Local| one.as_told(answer.facets) == local.as_told(answer.facets);
+    let others: Vec<Local> = Local::ALL.into_iter().filter(told).collect();
+    let other_local = others[pick(7, others.len())];
     let same = rules.answer(&other, &other_local.machine(other.destination)).actions;
     let shifted = |action: &Action| match action {
         Action::Dnat(to, port) => Action::Dnat(*to, port.wrapping_add(other.port.wrapping_sub(packet.port))),

@@ -178,7 +178,7 @@ impl Survey for Evaluator<'_> {
         run.reckoning = Reckoning::Bounds;
         let source = run.seen(translated);
         let cost = 1 + run.tests;
-        Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+        Seen { source, horizon: asked.horizon(), facets: asked.facets(), asks_backend: asked.asks_backend(), cost }
     }
 
     fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>> {

@@ -59,6 +59,9 @@ impl ByHost {
         if let Some(asked) = asked {
             self.original.ask(original, asked);
             self.current.ask(current, asked);
+            if current != original && !self.current.rules.is_empty() {
+                asked.backend();
+            }
         }
         Candidates { lists: [self.original.of(original), self.current.of(current), &self.others] }
     }

@@ -281,6 +281,7 @@ impl<'a> Scene<'a> {
                 of_family(family, known(Atom::Address(packet.source), Origin::Source))
             }
             Field::Destination(family) => {
+                self.ask_backend(state);
                 let own = |address: IpAddr| match address == packet.destination {
                     true => Origin::Destination,
                     false => Origin::Fixed,
@@ -294,6 +295,7 @@ impl<'a> Scene<'a> {
             Field::SourcePort(wanted) => of_protocol(wanted, source_port()),
             Field::OriginalSourcePort => source_port(),
             Field::Port(wanted) => {
+                self.ask_backend(state);
                 let origin = if state.new_port { Origin::Fixed } else { Origin::Port };
                 of_protocol(wanted, known(Atom::Number(state.port.into()), origin))
             }
@@ -304,13 +306,23 @@ impl<'a> Scene<'a> {
                 Source::Masquerade => LOCAL,
                 Source::Address(address) => self.address_type(address, Side::Source),
             }),
-            Field::DestinationType => number(match state.destination {
-                None => LOCAL,
-                Some(address) => self.address_type(address, Side::Destination),
-            }),
+            Field::DestinationType => {
+                self.ask_backend(state);
+                number(match state.destination {
+                    None => LOCAL,
+                    Some(address) => self.address_type(address, Side::Destination),
+                })
+            }
             Field::State => number(NEW),
             Field::Direction => number(0),
             Field::Status => number(self.status(state)),
+        }
+    }
+
+    /// Where the connection goes by now was asked.
+    fn ask_backend(&self, state: &State<'_>) {
+        if state.nat.is_some() {
+            self.notes.0.inspect(|asked| asked.backend());
         }
     }
 

@@ -409,6 +409,7 @@ fn statement(statement: &Statement) -> Part<'_> {
         Statement::Verdict(Verdict::Drop) => stmt::Statement::Drop(None),
         Statement::Verdict(Verdict::Return) => stmt::Statement::Return(None),
         Statement::Verdict(Verdict::Goto(chain)) => stmt::Statement::Goto(JumpTarget { target: chain.as_str().into() }),
+        Statement::Verdict(Verdict::Jump(chain)) => stmt::Statement::Jump(JumpTarget { target: chain.as_str().into() }),
     })
 }
 
@@ -562,6 +563,7 @@ fn bare(verdict: &Verdict) -> &'static str {
         Verdict::Drop => "drop",
         Verdict::Return => "return",
         Verdict::Goto(_) => "goto",
+        Verdict::Jump(_) => "jump",
     }
 }
 
@@ -570,6 +572,9 @@ fn verdict_expression(verdict: &Verdict) -> Option<Expression<'_>> {
     match verdict {
         Verdict::Goto(chain) => {
             Some(Expression::Verdict(nftables::expr::Verdict::Goto(JumpTarget { target: chain.as_str().into() })))
+        }
+        Verdict::Jump(chain) => {
+            Some(Expression::Verdict(nftables::expr::Verdict::Jump(JumpTarget { target: chain.as_str().into() })))
         }
         Verdict::Drop | Verdict::Return => None,
     }

@@ -2,7 +2,7 @@
 //!
 //! A base chain goes to a dispatch chain for each family, which asks the stages in the table's order. A hit goes to a
 //! service's chain, or to a cell chain where something is left to be tested, and never comes back: that is what makes
-//! the first match win. Below a base chain the deepest way is dispatch, cell, service, two hash levels, backend,
+//! the first match win. What goes to the chain of a [common pattern](Shared::common) comes back where no map holds it. Below a base chain the deepest way is dispatch, cell, service, two hash levels, backend,
 //! refusal: 7 of the 15 that the kernel allows.
 
 use std::collections::{HashMap, HashSet};
@@ -219,8 +219,8 @@ impl<'a> Lowering<'a> {
     fn dispatch(&mut self, family: Family, hook: Hook, table: &Table) -> Chain {
         let mut stages = Stages { family, hook, rules: Vec::new(), done: Vec::new() };
         let mut name = stages.name("dispatch");
-        self.addresses(&mut stages, "exact", &table.exact);
         let broad = [&table.loopback, &table.local, &table.any].iter().any(|cells| !cells.is_empty());
+        self.exact(&mut stages, table, broad);
         let segments = if self.narrow { segments(&table.ranges) } else { None };
         match segments {
             None => self.addresses(&mut stages, "ranges", &table.ranges),
@@ -328,6 +328,24 @@ impl<'a> Lowering<'a> {
         rules.extend(behind.map(|behind| plain([goto(behind.clone())])));
         self.cells.push(Chain { name: name.clone(), hook: None, rules });
         name
+    }
+
+    /// The cells of one address and port each. Where most of their services pick alike, a map of the others, and the way to
+    /// that pick for what it does not hold.
+    fn exact(&mut self, stages: &mut Stages, table: &Table, broad: bool) {
+        let family = stages.family;
+        let Some(common) = self.shared.common(table.exact.iter(), family).cloned() else {
+            return self.addresses(stages, "exact", &table.exact);
+        };
+        let is_common = |cell: &&Cell| match &cell.entries[..] {
+            [only] => self.shared.entrance(only.service, family) == Some(&common),
+            _ => false,
+        };
+        let others: Vec<Cell> = table.exact.iter().filter(|cell| !is_common(cell)).cloned().collect();
+        self.addresses(stages, "exact", &others);
+        let is_last = !broad && table.ranges.is_empty() && table.linear.is_empty();
+        let verdict = if is_last { Verdict::Goto(common) } else { Verdict::Jump(common) };
+        stages.rules.push(plain([Statement::Verdict(verdict)]));
     }
 
     /// One map of cells with addresses.

@@ -370,6 +370,8 @@ pub enum Verdict {
     Drop,
     Return,
     Goto(Name),
+    /// Comes back with what the chain leaves alone.
+    Jump(Name),
 }
 
 /// What a client is told.

@@ -209,7 +209,8 @@ fn verdict(verdict: &dump::Verdict) -> Option<Verdict> {
         dump::Verdict::Drop => Some(Verdict::Drop),
         dump::Verdict::Return => Some(Verdict::Return),
         dump::Verdict::Goto(chain) => name(chain).map(Verdict::Goto),
-        dump::Verdict::Accept | dump::Verdict::Continue | dump::Verdict::Jump(_) => None,
+        dump::Verdict::Jump(chain) => name(chain).map(Verdict::Jump),
+        dump::Verdict::Accept | dump::Verdict::Continue => None,
     }
 }
 

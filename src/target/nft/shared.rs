@@ -17,7 +17,11 @@
 //!
 //! So a service is an element of each of a few maps and at most one rule. It must be found by its address and port alone,
 //! and its connections must have nothing to do but to pick a server.
+//!
+//! Where most services pick alike, no map says so: `exact-ip4` holds the others, and whatever it does not hold goes to the
+//! chain of the [common](Shared::common) pattern, whose maps do not have what is no service's.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::dispatch::{AddressRange, Cell, Hook, Place, Table};
@@ -50,12 +54,28 @@ pub struct Shared {
     /// Those that count turns, each of one service.
     pub counting: Vec<Chain>,
     pub turns: Vec<TurnMap>,
+    /// The addresses and ports that the maps hold.
+    keys: PerFamily<usize>,
+    /// How many of them lead to a chain that draws a number, which does nothing to what is not in the maps.
+    drawing: PerFamily<HashMap<Name, usize>>,
 }
 
 impl Shared {
     /// The chain for a service that is in the maps.
     pub fn entrance(&self, service: u32, family: Family) -> Option<&Name> {
         self.entrances.get(family).get(&service)
+    }
+
+    /// The chain for what a dispatch does not look up: that of the pattern that most of the cells' services have.
+    ///
+    /// `None` where fewer than half of them have it, or where the maps hold what the cells do not: services that are not
+    /// on this hook.
+    pub fn common<'c>(&self, cells: impl ExactSizeIterator<Item = &'c Cell>, family: Family) -> Option<&Name> {
+        let (common, uses) = self.drawing.get(family).iter().max_by_key(|(name, uses)| (**uses, Reverse(*name)))?;
+        let all = cells.len();
+        let held =
+            cells.filter(|cell| matches!(&cell.entries[..], [only] if self.entrance(only.service, family).is_some()));
+        (2 * uses >= all && held.count() == *self.keys.get(family)).then_some(common)
     }
 }
 
@@ -188,7 +208,7 @@ fn candidate(config: &Config, index: u32, family: Family, keys: Vec<Key>) -> Opt
             let mut places: Vec<(u64, Backend)> =
                 weights.weights.iter().copied().zip(weights.backends.iter().map(backend)).collect();
             // The order is of no account to a random pick: sorted, more services are alike.
-            places.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+            places.sort_by_key(|(weight, _)| Reverse(*weight));
             let (weights, places): (Vec<u64>, Vec<Backend>) = places.into_iter().unzip();
             (Pattern::Random(weights), places)
         }
@@ -216,7 +236,7 @@ fn chosen(candidates: &[Candidate]) -> HashSet<Pattern> {
     }
     let mut order: Vec<(&Pattern, usize)> = uses.into_iter().collect();
     // Of equally many the shorter ones: a stable order.
-    order.sort_by_key(|(_, uses)| std::cmp::Reverse(*uses));
+    order.sort_by_key(|(_, uses)| Reverse(*uses));
     let (mut patterns, mut hashes) = (0, PerFamily { v4: 0, v6: 0 });
     let fits = |(pattern, _): &(&Pattern, usize)| {
         let (count, most) = match pattern {
@@ -306,6 +326,10 @@ impl Making {
             Pattern::Turns(turns) => self.count(turns, names.service(service, family), comment),
             pattern @ (Pattern::Random(_) | Pattern::Hash(..)) => self.pick(pattern),
         };
+        *self.shared.keys.get_mut(family) += candidate.keys.len();
+        if matches!(candidate.pattern, Pattern::Random(_)) {
+            *self.shared.drawing.get_mut(family).entry(entrance.clone()).or_default() += candidate.keys.len();
+        }
         self.shared.entrances.get_mut(family).insert(service, entrance);
     }
 

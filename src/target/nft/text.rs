@@ -420,6 +420,10 @@ fn verdict(f: &mut String, verdict: &Verdict) -> fmt::Result {
             f.push_str("goto ");
             f.write_str(chain.as_str())
         }
+        Verdict::Jump(chain) => {
+            f.push_str("jump ");
+            f.write_str(chain.as_str())
+        }
     }
 }
 

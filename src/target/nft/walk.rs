@@ -237,7 +237,7 @@ impl Survey for Evaluator<'_> {
         let mut walker = self.walker(packet, machine, Notes(Some(&asked)));
         let source = walker.seen(translated);
         let cost = 1 + (self.budget - walker.meter.budget);
-        Seen { source, horizon: asked.horizon(), facets: asked.facets(), cost }
+        Seen { source, horizon: asked.horizon(), facets: asked.facets(), asks_backend: asked.asks_backend(), cost }
     }
 
     fn remembered(&self, packet: &Packet, machine: &Machine) -> Option<Vec<Known>> {

@@ -81,6 +81,7 @@ fn accepts_all(table: &Table<'_>) -> bool {
 impl<'d, 'p> Run<'_, 'd, 'p> {
     /// Who the server sees of a connection to which this has happened; `None` where that cannot be told.
     pub(super) fn seen(&mut self, translated: &Translated) -> Option<Source> {
+        self.is_behind = true;
         let mut flow = self.start(None);
         flow.mark = Mark::UNKNOWN;
         flow.connection_mark = Mark::UNKNOWN;

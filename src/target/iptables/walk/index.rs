@@ -143,6 +143,9 @@ impl Index {
     pub fn ask(&self, key: Key, asked: &Asked) {
         let Some(by_host) = &self.by_host else { return };
         by_host.others.ask(key, asked);
+        if !by_host.hosts.is_empty() || matches!(by_host.others, Rules::Many(_)) {
+            asked.backend();
+        }
         // Where it is not known, all rules are asked one by one.
         let Some(destination) = key.destination else { return };
         let at = number(destination);

@@ -96,6 +96,8 @@ pub struct Run<'e, 'd, 'p> {
     /// Whether a part that a rule would have taken was left with the others, because there were too many.
     pub crowded: bool,
     pub asked: Option<&'p Asked>,
+    /// Whether the connection was translated already, and it is noted which rules ask where to.
+    pub is_behind: bool,
     pub reckoning: Reckoning,
 }
 
@@ -122,6 +124,7 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             stopped: false,
             crowded: false,
             asked: None,
+            is_behind: false,
             reckoning: Reckoning::Exact,
         }
     }
@@ -311,6 +314,9 @@ impl<'e, 'd, 'p> Run<'e, 'd, 'p> {
             self.stopped = true;
             self.report(rule, About::Tests, "more rules on the way than are tested for one packet");
             return None;
+        }
+        if let Some(asked) = self.asked.filter(|_| self.is_behind && test::asks_backend(rule)) {
+            asked.backend();
         }
         let crowded = frame.live.len() >= self.most_flows || self.words > MAX_WORDS;
         let mut noted = Noted::new();

@@ -167,6 +167,25 @@ pub fn follow<'d>(
     (flow, part, (!unsure).then_some(true))
 }
 
+/// Whether a rule may ask where a connection was sent, beyond whether that is another place.
+pub fn asks_backend(rule: &Rule<'_>) -> bool {
+    let asks = |one: &Match<'_>| {
+        !matches!(
+            one,
+            Match::State { .. }
+                | Match::Reply(_)
+                | Match::TrackedProtocol { .. }
+                | Match::OriginalAddress { .. }
+                | Match::OriginalPort { .. }
+                | Match::ReplyAddress { side: Side::Destination, .. }
+                | Match::Random { .. }
+                | Match::Nth { .. }
+                | Match::Remembered(_)
+        )
+    };
+    rule.destination.is_some() || rule.matches.iter().any(asks)
+}
+
 /// Whether a rule's own options are unsure; `None` where one of them is not met.
 fn own(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>) -> Option<bool> {
     let mut unsure = false;

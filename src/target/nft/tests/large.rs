@@ -190,9 +190,7 @@ fn services_with_the_same_weights_share_all_but_their_elements() {
     let expected = r#"	map exact-ip4 {
 		type ipv4_addr . inet_proto . inet_service : verdict
 		elements = {
-			10.0.0.1 . tcp . 80 comment "test.lb:1 a" : goto pick-1,
 			10.0.0.3 . tcp . 80 comment "test.lb:3 c" : goto at-0,
-			10.0.0.2 . udp . 81 comment "test.lb:2 b" : goto pick-1,
 		}
 	}
 
@@ -210,11 +208,54 @@ fn services_with_the_same_weights_share_all_but_their_elements() {
         "\tchain at-0 {\n\t\tmeta l4proto tcp dnat ip to ip daddr . meta l4proto . th dport map @at-0-ip4\n\
          \t\tmeta l4proto udp dnat ip to ip daddr . meta l4proto . th dport map @at-0-ip4\n\t}\n",
         "\t\tnumgen random mod 6 vmap { 0-2 : goto at-0, 3-4 : goto at-1, 5 : goto at-2 }\n",
+        "\t\tip daddr . meta l4proto . th dport vmap @exact-ip4\n\t\tgoto pick-1\n",
         "\t\t\t10.0.0.2 . udp . 81 comment \"test.lb:2 b\" : 10.1.0.6 . 81,\n",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains("svc-"), "{text}");
+}
+
+/// What most services do is done to all that no map holds, and what is no service's comes back from there.
+#[test]
+fn what_most_services_do_needs_no_map() {
+    let most = "balance tcp 10.0.0.1:80 as a -> 10.1.0.1, 10.1.0.2\n\
+                balance tcp 10.0.0.2:80 as b -> 10.1.0.3, 10.1.0.4\n\
+                balance tcp 10.0.0.3:80 as c by round-robin -> 10.1.0.5, 10.1.0.6\n";
+    let [jump, goto, lookup] = ["\t\tjump pick-1\n", "\t\tgoto pick-1\n", " vmap @exact-ip4\n"];
+    for (more, has, has_not) in [
+        ("", vec![goto, lookup], vec![jump]),
+        ("balance tcp 443 as here -> 10.1.0.7\n", vec![jump, lookup], vec![goto]),
+        ("balance tcp 10.0.0.0/24:80 as wide -> 10.1.0.8\n", vec![jump, lookup], vec![goto]),
+        // Half of them, and fewer.
+        ("balance tcp 10.0.0.4:80 as d from 10.0.0.0/8 -> 10.1.0.9\n", vec![goto, lookup], vec![jump]),
+        ("balance tcp {10.0.0.4, 10.0.0.5}:80 as d from 10.0.0.0/8 -> 10.1.0.9\n", vec![lookup], vec![jump, goto]),
+    ] {
+        let program = format!("{most}{more}");
+        for format in [Format::Text, Format::Json] {
+            let options = Options { layout: Layout::Tree, ..Options::default() };
+            let ruleset = lower(&config(&program), &options, format).expect("a correct program");
+            check_form(&ruleset);
+            let text = text(&ruleset);
+            has.iter().for_each(|part| assert!(text.contains(part), "{part}{text}"));
+            has_not.iter().for_each(|part| assert!(!text.contains(part), "{part}{text}"));
+        }
+        let ruleset = lowered(&program, Layout::Tree);
+        prove_text(&config(&program), &text(&ruleset)).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+    }
+    // Connections that this machine opens find services in the maps that are not for them.
+    let program = most.replace("as a", "as a output");
+    let ruleset = lowered(&program, Layout::Tree);
+    let text = text(&ruleset);
+    assert!(
+        text.contains(
+            "chain dispatch-output-ip4 {\n\t\tip daddr . meta l4proto . th dport vmap @exact-output-ip4\n\t}"
+        )
+    );
+    assert!(text.contains(goto), "{text}");
+    prove_text(&config(&program), &text).unwrap_or_else(|flaw| panic!("{flaw:#?}"));
+    let wrong = text.replace("\t\tip daddr . meta l4proto . th dport vmap @exact-output-ip4\n", goto);
+    assert!(prove_text(&config(&program), &wrong).is_err());
 }
 
 /// A row of counters and one counter give the same sequence.

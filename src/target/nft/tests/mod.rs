@@ -172,7 +172,7 @@ fn check_form(ruleset: &Ruleset) {
     let mut asked: HashSet<&str> = HashSet::new();
     let mut used: HashSet<&str> = HashSet::new();
     let mut reach = |verdict: &'_ Verdict| match verdict {
-        Verdict::Goto(name) => {
+        Verdict::Goto(name) | Verdict::Jump(name) => {
             let name = *chains.get(name.as_str()).expect("chains exist");
             reached.insert(name);
         }
@@ -342,7 +342,7 @@ fn depth(ruleset: &Ruleset, chain: &model::Chain) -> usize {
         }
     });
     let below = verdicts.filter_map(|verdict| match verdict {
-        Verdict::Goto(name) => {
+        Verdict::Goto(name) | Verdict::Jump(name) => {
             let chain = ruleset.chains.iter().find(|chain| chain.name == *name).expect("chains exist");
             Some(1 + depth(ruleset, chain))
         }

@@ -68,7 +68,7 @@ fn changed(statement: &Statement, ruleset: &Ruleset) -> Vec<Statement> {
         Statement::Limit(rate) => rates(*rate).map(Statement::Limit).to_vec(),
         Statement::CountOver(count) => vec![Statement::CountOver(count + 1)],
         Statement::Verdict(Verdict::Drop) => vec![Statement::Reject(Reject::PortUnreachable)],
-        Statement::Verdict(Verdict::Goto(_)) => vec![Statement::Verdict(Verdict::Drop)],
+        Statement::Verdict(Verdict::Goto(_) | Verdict::Jump(_)) => vec![Statement::Verdict(Verdict::Drop)],
         Statement::Member { key, negated, set } => {
             vec![Statement::Member { key: key.clone(), negated: !negated, set: set.clone() }]
         }
