@@ -169,7 +169,10 @@ fn dns_name<'a, T>(i: In<'a>, what: &str) -> Parsed<'a, T> {
         i.span_of(text.len()),
         format!("expected {what}, found the DNS name `{}`", shorten(text)),
     )
-    .help("names are never looked up; declare it (`host NAME = ADDRESS`) or pass `-D NAME=ADDRESS` or `--hosts FILE`")
+    .help(
+        "names are never looked up: write the address, or a host that is declared (`host NAME = ADDRESS`) or passed \
+         (`-D NAME=ADDRESS`, `--hosts FILE`)",
+    )
     .fail()
 }
 

@@ -149,6 +149,19 @@ fn a_changed_file_is_checked_as_part_of_its_program() {
 }
 
 #[test]
+fn a_changed_file_is_checked_as_part_of_its_repository_without_an_lbc_toml() {
+    let files = [("web.lb", "balance tcp 80 -> 10.0.0.3\n"), ("db.lb", "balance tcp 80 -> 10.0.0.2\n")];
+    let Some(repository) = Repository::new("  - id: lbc-check-system\n", &files) else { return };
+    let (clean, everything) = repository.run(&["--all-files"]);
+    assert!(!clean && everything.contains("LB012"), "{everything}");
+    // The first run says that it makes itself ready.
+    let (_, everything) =
+        if everything.contains("[INFO]") { repository.run(&["--all-files"]) } else { (clean, everything) };
+    let (_, output) = repository.run(&["--files", "web.lb"]);
+    assert_eq!(output, everything);
+}
+
+#[test]
 fn files_are_formatted() {
     let files = [("web.lb", "balance   tcp 80->10.0.0.1\n"), ("readme.txt", "balance   tcp\n")];
     let Some(repository) = Repository::new("  - id: lbc-fmt-system\n", &files) else { return };

@@ -75,6 +75,7 @@ Register-ArgumentCompleter -Native -CommandName 'lbc' -ScriptBlock {
             [CompletionResult]::new('--fix', '--fix', [CompletionResultType]::ParameterName, 'Rewrite files: apply fixes that keep the meaning')
             [CompletionResult]::new('--unsafe-fixes', '--unsafe-fixes', [CompletionResultType]::ParameterName, 'With --fix or --diff: apply fixes that change the meaning, too')
             [CompletionResult]::new('--diff', '--diff', [CompletionResultType]::ParameterName, 'Write nothing; print what --fix would change as a patch, with exit code 1')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'Without an lbc.toml, too, read the whole program whichever of its files are named: all of the git repository. For hooks')
             [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break

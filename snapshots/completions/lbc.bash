@@ -111,7 +111,7 @@ _lbc() {
             return 0
             ;;
         lbc__subcmd__check)
-            opts="-D -h --stdin-filename --hosts --set --fix --unsafe-fixes --diff --select --ignore --color --output-format --help"
+            opts="-D -h --stdin-filename --hosts --set --fix --unsafe-fixes --diff --project --select --ignore --color --output-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

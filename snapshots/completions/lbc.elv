@@ -70,6 +70,7 @@ set edit:completion:arg-completer[lbc] = {|@words|
             cand --fix 'Rewrite files: apply fixes that keep the meaning'
             cand --unsafe-fixes 'With --fix or --diff: apply fixes that change the meaning, too'
             cand --diff 'Write nothing; print what --fix would change as a patch, with exit code 1'
+            cand --project 'Without an lbc.toml, too, read the whole program whichever of its files are named: all of the git repository. For hooks'
             cand -h 'Print help (see more with ''--help'')'
             cand --help 'Print help (see more with ''--help'')'
         }

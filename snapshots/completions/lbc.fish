@@ -104,6 +104,7 @@ junit\t'A JUnit report'"
 complete -c lbc -n "__fish_lbc_using_subcommand check" -l fix -d 'Rewrite files: apply fixes that keep the meaning'
 complete -c lbc -n "__fish_lbc_using_subcommand check" -l unsafe-fixes -d 'With --fix or --diff: apply fixes that change the meaning, too'
 complete -c lbc -n "__fish_lbc_using_subcommand check" -l diff -d 'Write nothing; print what --fix would change as a patch, with exit code 1'
+complete -c lbc -n "__fish_lbc_using_subcommand check" -l project -d 'Without an lbc.toml, too, read the whole program whichever of its files are named: all of the git repository. For hooks'
 complete -c lbc -n "__fish_lbc_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c lbc -n "__fish_lbc_using_subcommand fmt" -l stdin-filename -d 'The name that standard input goes by' -r
 complete -c lbc -n "__fish_lbc_using_subcommand fmt" -l color -d 'When to colour what is printed' -r -f -a "auto\t''

@@ -15,7 +15,7 @@ use super::config::{Config, no_ignoring};
 use super::fixes::{Run, Seen, Wishes};
 use super::input::{Declarations, Identity, Input, Overlay};
 use super::output::{print, print_diff, replace};
-use super::project::units;
+use super::project::{units, whole_units};
 use super::render::{Stream, report, summary};
 use super::{Exit, Failure, Global};
 
@@ -39,6 +39,9 @@ pub struct Check {
     /// Write nothing; print what --fix would change as a patch, with exit code 1
     #[arg(long)]
     diff: bool,
+    /// Without an lbc.toml, too, read the whole program whichever of its files are named: all of the git repository. For hooks
+    #[arg(long)]
+    project: bool,
     /// Only these lints: codes, prefixes of codes, names, or ALL [default: lbc.toml, else all]
     #[arg(long, value_name = "CODE", value_delimiter = ',')]
     select: Vec<Selector>,
@@ -57,7 +60,10 @@ impl Check {
                 "--unsafe-fixes does nothing by itself: add --fix, or --diff to see what it would do",
             ));
         }
-        let units = units(&self.input, &self.declarations, &Overlay::new())?;
+        let units = match self.project {
+            true => whole_units(&self.input, &self.declarations, &Overlay::new())?,
+            false => units(&self.input, &self.declarations, &Overlay::new())?,
+        };
         let named = self.input.files()?.filter_map(|file| Some(file.ok()?.identity)).collect();
         let wishes = Wishes {
             declarations: &self.declarations,

@@ -9,6 +9,7 @@ use std::path::Path;
 use similar::TextDiff;
 
 use super::Failure;
+use super::config::relative;
 use super::render::harmless;
 
 /// Writes a file in one step: whoever reads it sees the old text or the new one. Permissions are kept, and the owner where the process
@@ -92,6 +93,10 @@ pub fn print_diff(name: &str, old: &str, new: &str) -> Result<String, Failure> {
 
 /// A unified diff that `git apply` and `patch -p1` take.
 fn diff(name: &str, old: &str, new: &str) -> String {
+    // What a link points to is what changes.
+    let real = Some(Path::new(name)).filter(|path| path.is_symlink()).and_then(|path| path.canonicalize().ok());
+    let real = real.map(|path| relative(&path).display().to_string());
+    let name = real.as_deref().unwrap_or(name);
     let in_git = below_git(Path::new(name));
     // An absolute path is taken apart at the root: `patch -p1 -d /` finds it.
     let name = in_git.as_deref().unwrap_or_else(|| name.trim_start_matches("./").trim_start_matches('/'));

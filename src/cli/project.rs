@@ -2,7 +2,8 @@
 //!
 //! With an lbc.toml a program is always read whole, whichever of its files are named: names, listeners and includes of a file mean
 //! nothing by themselves. So a pre-commit hook that names the changed files finds what a run over everything finds. The other programs
-//! that share a file with it are read, too, for what they make of that file.
+//! that share a file with it are read, too, for what they make of that file. `--project` does the same without an lbc.toml: the
+//! program is then that of all files of the git repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,21 @@ pub struct Unit {
 
 /// The programs that the PATHs belong to, in order, with some files as they are to become.
 pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> Result<Vec<Unit>, Failure> {
+    grouped(input, declarations, overlay, false)
+}
+
+/// As [`units`]; what no lbc.toml is about belongs to the program of all files of its git repository or, outside of git, of its
+/// directory.
+pub fn whole_units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> Result<Vec<Unit>, Failure> {
+    grouped(input, declarations, overlay, true)
+}
+
+fn grouped(
+    input: &Input,
+    declarations: &Declarations,
+    overlay: &Overlay,
+    is_whole: bool,
+) -> Result<Vec<Unit>, Failure> {
     if input.paths.iter().any(|path| path.as_os_str() == "-") {
         let name = Input { paths: vec![PathBuf::from("-")], ..input.clone() };
         let config = Rc::new(Config::of(&name.directory())?);
@@ -46,37 +62,66 @@ pub fn units(input: &Input, declarations: &Declarations, overlay: &Overlay) -> R
     let mut units = Vec::new();
     for (file, given) in groups {
         match file {
+            None if is_whole => {
+                let mut tops: BTreeMap<PathBuf, Vec<(PathBuf, Identity)>> = BTreeMap::new();
+                for one in given {
+                    tops.entry(top(&one.0)).or_default().push(one);
+                }
+                for (top, given) in tops {
+                    let place = Project { file: None, base: relative(&top), config: Rc::default() };
+                    units.extend(programs(&place, given, declarations, overlay, &mut configs)?);
+                }
+            }
             // The user's own spelling, and one program.
             None => {
                 let paths = given.into_iter().map(|(path, _)| path).collect();
                 let input = Input { paths, stdin_filename: input.stdin_filename.clone() };
                 units.push(Unit { input, config: Rc::default(), is_root: false, is_context: false });
             }
-            Some(file) => units.extend(of_config(&file, given, declarations, overlay, &mut configs)?),
+            Some(file) => {
+                let config = Rc::new(Config::read(&file)?);
+                let base = file.parent().map(relative).unwrap_or_default();
+                let place = Project { file: Some(file), base, config };
+                units.extend(programs(&place, given, declarations, overlay, &mut configs)?);
+            }
         }
     }
     Ok(units)
 }
 
-/// The roots of one lbc.toml that hold any of the given files, those that share files with these as context, and a program of the
+/// Where programs are looked for.
+struct Project {
+    /// The lbc.toml, if there is one.
+    file: Option<PathBuf>,
+    /// The directory that roots are in.
+    base: PathBuf,
+    config: Rc<Config>,
+}
+
+/// The top of the git repository that a file stands in, or its directory.
+fn top(path: &Path) -> PathBuf {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let directory = path.parent().unwrap_or(Path::new("."));
+    directory.ancestors().find(|ancestor| ancestor.join(".git").exists()).unwrap_or(directory).to_owned()
+}
+
+/// The roots of a project that hold any of the given files, those that share files with these as context, and a program of the
 /// given files that no root holds.
-fn of_config(
-    file: &Path,
+fn programs(
+    Project { file, base, config }: &Project,
     given: Vec<(PathBuf, Identity)>,
     declarations: &Declarations,
     overlay: &Overlay,
     configs: &mut Configs,
 ) -> Result<Vec<Unit>, Failure> {
-    let config = Rc::new(Config::read(file)?);
-    let base = file.parent().map(relative).unwrap_or_default();
     let whole = vec![PathBuf::from(".")];
     let mut missing: BTreeSet<Identity> = given.iter().map(|(_, identity)| *identity).collect();
     let wanted = missing.clone();
     let mut roots = Vec::new();
     for root in config.roots.as_ref().unwrap_or(&whole) {
-        let mut paths = root_files(&base, root)?;
+        let mut paths = root_files(base, root)?;
         // What is below another lbc.toml is that one's.
-        paths.retain(|path| configs.file_for(path).as_deref() == Some(file));
+        paths.retain(|path| configs.file_for(path) == *file);
         if paths.is_empty() {
             continue;
         }
@@ -93,7 +138,7 @@ fn of_config(
         let input = Input { paths: rest, stdin_filename: String::new() };
         let Loaded { origins, .. } = input.load(declarations, overlay)?;
         let read = origins.into_iter().flatten().map(|(identity, _)| identity).collect();
-        roots.push((Unit { input, config, is_root: false, is_context: false }, read));
+        roots.push((Unit { input, config: config.clone(), is_root: false, is_context: false }, read));
     }
     let own = roots.iter().filter(|(unit, _)| !unit.is_context);
     let told: BTreeSet<Identity> = own.flat_map(|(_, read)| read.iter().copied()).collect();

@@ -298,14 +298,20 @@ impl Workspace {
         let overlay = self.overlay(None);
         let paths: Vec<PathBuf> = files.iter().filter_map(uri::path).filter(|path| identity(path).is_some()).collect();
         let mut configs = Configs::default();
-        let below: Vec<PathBuf> = paths.into_iter().filter(|path| configs.file_for(path).is_some()).collect();
-        if below.is_empty() {
-            return Vec::new();
+        let (below, lone): (Vec<PathBuf>, Vec<PathBuf>) =
+            paths.into_iter().partition(|path| configs.file_for(path).is_some());
+        let mut found = Vec::new();
+        if !below.is_empty() {
+            let input = Input { paths: below, stdin_filename: String::new() };
+            let units = units(&input, &self.declarations, &overlay).unwrap_or_default();
+            found.extend(units.into_iter().filter(|unit| !unit.is_context));
         }
-        let input = Input { paths: below, stdin_filename: String::new() };
-        let units = units(&input, &self.declarations, &overlay).unwrap_or_default();
-        let own = units.into_iter().filter(|unit| !unit.is_context);
-        own.filter_map(|unit| Some(self.unfold(unit, None, &overlay).ok()?.analysis)).collect()
+        if !lone.is_empty() {
+            // Whatever includes one of them is a program of its own.
+            let files = lone.into_iter().filter_map(|path| Some((identity(&path)?, path))).collect();
+            found.extend(neighbours(&files).units);
+        }
+        found.into_iter().filter_map(|unit| Some(self.unfold(unit, None, &overlay).ok()?.analysis)).collect()
     }
 
     /// The programs of open documents that have a file.

@@ -56,6 +56,11 @@ pub fn remove_backend(program: &Program, source: SourceId, list: &[Backend], ind
     if !text[before.end as usize..span.start as usize].contains('#') {
         return Some(Edit::remove(source, Span::new(before.end, span.end)));
     }
+    // A comma before the comment would be left behind with nothing to follow it.
+    let follows_comma = text[before.end as usize..].trim_start().starts_with(',');
+    if follows_comma && index + 1 == list.len() {
+        return None;
+    }
     // On a line of its own, in braces.
     let (start, end) = (blanks_before(text, span.start), blanks_behind(text, span.end));
     let line = starts_line(text, start) && text[end as usize..].starts_with('\n');

@@ -216,6 +216,33 @@ fn fixes_write_what_is_meant() {
     }
 }
 
+/// A fix that would break something is none.
+#[test]
+fn what_cannot_be_applied_is_not_offered() {
+    for (text, code) in [
+        ("balance tcp 80 -> 10.0.0.4:8080, # old\n  10.0.0.4:8080\nhost b = 10.0.0.1\n", "LB105"),
+        ("balance tcp 80 masquerade -> 127.0.0.1:8080, 10.0.0.1:8080\n", "LB104"),
+        ("pool p = 127.0.0.1:8080, 10.0.0.1:8080\nbalance tcp 80 snat 192.0.2.1 -> p\n", "LB104"),
+        ("balance tcp 80,81 -> 10.0.0.1\nbalance tcp *:81 as x -> 10.0.0.2\n", "LB101"),
+    ] {
+        let found = found(text);
+        let own = found.iter().find(|one| one.code.as_str() == code).unwrap_or_else(|| panic!("{text}: {found:#?}"));
+        assert!(own.fix.is_none(), "{text}: {own:#?}");
+    }
+    for (text, code) in [
+        ("balance tcp 80 -> {\n  10.0.0.4:8080 # old\n  10.0.0.4:8080\n}\n", "LB105"),
+        ("balance tcp 80 -> 127.0.0.1:8080, 10.0.0.1:8080\n", "LB104"),
+        ("balance tcp 80,82 -> 10.0.0.1\nbalance tcp *:81 as x -> 10.0.0.2\n", "LB101"),
+        ("balance tcp 81 on eth0 -> 10.0.0.1\nbalance tcp *:81 as x -> 10.0.0.2\n", "LB101"),
+    ] {
+        let found = found(text);
+        assert!(found.iter().any(|one| one.code.as_str() == code && one.fix.is_some()), "{text}: {found:#?}");
+    }
+    // A port that is kept is a port all the same.
+    let found = found("balance tcp 80 -> 10.0.0.1:80, 10.0.0.1\nbalance tcp 81,82 -> 10.0.0.1:81, 10.0.0.1\n");
+    assert_eq!(found.iter().filter(|one| one.code.as_str() == "LB105").count(), 1, "{found:#?}");
+}
+
 #[test]
 fn suppressions_speak_of_their_line_the_next_one_or_the_file() {
     let silent = |text: &str| assert_eq!(found(text), [], "{text}");

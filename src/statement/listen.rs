@@ -49,8 +49,11 @@ pub fn listen(start: In<'_>) -> Parsed<'_, Listen> {
         b'{' => braced(start, braced_destination, "an address, a prefix, a host, a net or `local`")?,
         b'0'..=b'9' if !is_ipv4(start) && !is_ipv6(start) => (start, Vec::new()),
         b':' if !is_ipv6(start) => {
+            let port = ports(start.skip(1)).map_or_else(|_| "80".to_owned(), |(_, ports)| ports.value.to_string());
             return expected(start, "a port or a destination")
-                .help("write `80` or `local:80` for the addresses of this machine, `*:80` for any destination")
+                .help(format!(
+                    "write `{port}` or `local:{port}` for the addresses of this machine, `*:{port}` for any destination"
+                ))
                 .fail();
         }
         _ => {

@@ -32,6 +32,25 @@ fn a_program_is_read_whole_whichever_of_its_files_is_named() {
     assert_eq!(found(&test, "p/lib/hosts.lb"), ["p/lib/hosts.lb:2:6: LB202"]);
 }
 
+/// As a hook needs it, which names the changed files alone.
+#[test]
+fn a_repository_without_an_lbc_toml_is_one_program_where_that_is_asked_for() {
+    let test = program();
+    let git = std::process::Command::new("git").args(["init", "-q"]).current_dir(test.path("p")).status();
+    assert!(git.expect("git runs").success());
+    let all = found(&test, "p");
+    assert_eq!(all, ["p/b.lb:1:1: LB012"]);
+    for file in ["p/a.lb", "p/b.lb", "p/lib/hosts.lb", "p/lib p/a.lb", "p"] {
+        assert_eq!(found(&test, &format!("--project {file}")), all, "{file}");
+    }
+    // Outside of git it is the directory; an lbc.toml says more.
+    let test = program();
+    assert_eq!(found(&test, "--project p/a.lb"), all);
+    assert_eq!(found(&test, "--project p/lib/hosts.lb"), ["p/lib/hosts.lb:1:6: LB202", "p/lib/hosts.lb:2:6: LB202"]);
+    let test = test.file("p/lbc.toml", "roots = [\"b.lb\"]\n");
+    assert_eq!(found(&test, "--project p/b.lb"), found(&test, "p/b.lb"));
+}
+
 #[test]
 fn roots_are_programs_of_their_own() {
     let test = Test::new()

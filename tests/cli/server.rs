@@ -449,6 +449,29 @@ fn a_pool_is_told_of_by_its_services() {
     assert_eq!(labels, ["IPv4 3/4, IPv6 1", "1/4", "IPv4 1/4, IPv6 1", "3/4"]);
 }
 
+/// Whatever includes a file may use its names.
+#[test]
+fn names_are_followed_to_the_files_around_where_there_is_no_lbc_toml() {
+    let test = Test::new()
+        .file("hosts.lb", "host a = 10.0.0.1\n")
+        .file("web.lb", "include \"hosts.lb\"\nbalance tcp 80 -> a:8080\n")
+        .file("db.lb", "include \"hosts.lb\"\npool site = a\nbalance tcp 81 -> site\n");
+    for (open, at) in [("web.lb", (1, 18)), ("hosts.lb", (0, 5))] {
+        let mut editor = Editor::new(&test);
+        editor.open_file(open);
+        let mut rename = editor.at(open, at.0, at.1);
+        let mut references = rename.clone();
+        references["context"] = json!({ "includeDeclaration": true });
+        let all = ["db.lb 1:12-1:13", "hosts.lb 0:5-0:6", "web.lb 1:18-1:19"];
+        assert_eq!(places(&editor.ok("textDocument/references", references)), all);
+        rename["newName"] = json!("front");
+        let edit = editor.ok("textDocument/rename", rename.clone());
+        assert_eq!(edit["changes"].as_object().map(serde_json::Map::len), Some(3));
+        rename["newName"] = json!("site");
+        assert!(editor.fails("textDocument/rename", rename, -32803).contains("declared already"));
+    }
+}
+
 #[test]
 fn names_are_followed_across_files() {
     let test = Test::new()

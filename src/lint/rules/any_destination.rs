@@ -1,6 +1,7 @@
 //! LB101
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
+use crate::endpoint::PortRange;
 use crate::ir::{Destination, Family, Interface, Service};
 use crate::keyword;
 use crate::lint::context::{Balanced, Context};
@@ -20,7 +21,7 @@ pub const LINT: Lint = Lint {
         example: "balance tcp *:80 -> 10.0.0.1:8080\n",
         instead: "balance tcp *:80 on eth0 -> 10.0.0.1:8080\n",
         fix: "Unsafe. It adds `on` with the interface that the other services name, where that is one; else it writes `local` \
-              for `*`.",
+              for `*`, unless another service has the port there.",
     },
     check,
 };
@@ -39,11 +40,19 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     };
     let all = context.balances().filter(open);
     all.filter_map(|one| {
-        let star = one.balance.listen.destinations.iter().find_map(|destination| match destination {
+        let written = &one.balance.listen.destinations;
+        let any = written.iter().find_map(|destination| match destination {
             listen::Destination::Any(span) => Some(*span),
             listen::Destination::Prefix(net) => (net.value.prefix_len() == 0).then_some(net.span),
             listen::Destination::Local(_) | listen::Destination::Name(_) => None,
-        })?;
+        });
+        let net = || {
+            written.iter().find_map(|destination| match destination {
+                listen::Destination::Name(span) => Some(*span),
+                _ => None,
+            })
+        };
+        let star = any.or_else(net)?;
         let interface = the_interface(context);
         let fix = match &interface {
             Some(name) => {
@@ -57,15 +66,26 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             }
             None => ("listen on `local`".to_owned(), Edit::replace(one.source, star, "local")),
         };
+        let is_taken = interface.is_none() && is_local_taken(context, one.service);
+        let fix = (!is_taken).then(|| Fix::new(Applicability::Unsafe, fix.0, vec![fix.1]));
         let message = format!("`{}` takes the connections that this machine only forwards, too", one.service.name);
         Some(
             Diagnostic::warning(Code::AnyDestination, at(one.source, star), message)
                 .here("any destination, from anyone, on every interface")
                 .help(help(context, &one, star, interface.as_deref()))
-                .fix(Some(Fix::new(Applicability::Unsafe, fix.0, vec![fix.1]))),
+                .fix(fix),
         )
     })
     .collect()
+}
+
+/// Whether another service is there for this machine's own addresses already.
+fn is_local_taken(context: &Context<'_>, service: &Service) -> bool {
+    let others = context.config.services().iter().filter(|other| other.name != service.name);
+    others.filter(|other| other.destinations.contains(&Destination::Local)).any(|other| {
+        let overlap = |ports: &PortRange| service.ports.iter().any(|own| own.overlaps(*ports));
+        other.protocols.iter().any(|protocol| service.protocols.contains(protocol)) && other.ports.iter().any(overlap)
+    })
 }
 
 /// What to write instead, as the statement would have it.

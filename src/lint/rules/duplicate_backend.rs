@@ -7,6 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Fix, at};
 use crate::endpoint::PortRange;
+use crate::ir::Service;
 use crate::lint::context::{Context, List};
 use crate::lint::edit::{remove_backend, set_weight};
 use crate::lint::{Doc, Lint};
@@ -35,6 +36,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         if is_plain_and_distinct(list.list) {
             continue;
         }
+        let kept = list.service.and_then(own_port);
         let mut written = HashMap::with_capacity(list.list.len());
         let mut addresses: HashMap<Key, usize> = HashMap::with_capacity(list.list.len());
         // By the first of them.
@@ -43,7 +45,8 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             let key = context.member(list.source, backend);
             let mut same = written.get(&key).copied();
             for &address in context.addresses(list.source, backend.server).as_slice() {
-                let earlier = addresses.entry((address, key.1, backend.backup)).or_insert(index);
+                let port = key.1.or(kept);
+                let earlier = addresses.entry((address, port, backend.backup)).or_insert(index);
                 if *earlier < index {
                     same = same.or(Some(*earlier));
                 }
@@ -56,6 +59,14 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
         found.extend(repeated.into_iter().map(|(first, others)| diagnostic(context, list, first, &others)));
     }
     found
+}
+
+/// The port that connections keep where none is written, of a service that listens on one alone.
+fn own_port(service: &Service) -> Option<PortRange> {
+    match service.ports.as_slice() {
+        [only] if only.is_single() => Some(*only),
+        _ => None,
+    }
 }
 
 /// Whether a short list of addresses holds none twice: most lists, told without a table.

@@ -1,6 +1,7 @@
 //! LB104
 
 use crate::diagnostic::{Applicability, Code, Diagnostic, Edit, Fix, at};
+use crate::ir::options::SourceNat;
 use crate::ir::{Destination, Service};
 use crate::lint::context::{Context, List};
 use crate::lint::{Doc, Lint};
@@ -28,7 +29,19 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
             let addresses = context.addresses(list.source, backend.server);
             let Some(address) = addresses.as_slice().iter().find(|address| address.is_loopback()) else { continue };
             let only = addresses.as_slice().iter().all(|address| address.is_loopback());
-            let fix = if only { redirect(list, backend) } else { None };
+            let fits = |service: &Service| matches!(service.options.source_nat, SourceNat::Kept);
+            let fits = match list.service {
+                Some(service) => fits(service),
+                // A pool may be part of any.
+                None => context.config.services().iter().all(fits),
+            };
+            let fix = if only && fits { redirect(list, backend) } else { None };
+            let help = match fits {
+                true => "write `:PORT` for a port of this machine",
+                false => {
+                    "write `:PORT` for a port of this machine, in a service of its own: no source is rewritten on the way there"
+                }
+            };
             found.push(
                 Diagnostic::warning(
                     Code::LoopbackBackend,
@@ -36,7 +49,7 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
                     format!("`{address}` is a loopback address: connections from outside are dropped on the way to it"),
                 )
                 .here("on this machine itself")
-                .help("write `:PORT` for a port of this machine")
+                .help(help)
                 .fix(fix),
             );
         }

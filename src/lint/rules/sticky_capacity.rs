@@ -38,6 +38,9 @@ fn check(context: &Context<'_>) -> Vec<Diagnostic> {
     vec![
         Diagnostic::warning(Code::StickyCapacity, place, message)
             .here("in a list of the `recent` match")
-            .help("for 65,536 clients use `--sticky-store ipset`; or load the module with `xt_recent.ip_list_tot=N` and leave this"),
+            .help(
+                "for 65,536 clients compile with `--sticky-store ipset`, or load the module with `xt_recent.ip_list_tot=N`; then write \
+                 `# lbc: ignore[LB109] why`. `target = \"nft\"` in lbc.toml, where that is the target, silences it as well",
+            ),
     ]
 }
