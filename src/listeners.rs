@@ -270,7 +270,15 @@ pub fn find(survey: &dyn Survey, family: Family, local: Option<&Machine>, limit:
     let local = local.unwrap_or_else(|| usual.row.clone());
     let opened = sweep.opened(&local);
     sweep.reconsider(&mut stretches, &usual.row, |_| known.machine.clone());
-    let rows = merge::Rows { family, own, usual: &usual.row, local: &local, opened: &opened, known: &known };
+    let rows = merge::Rows {
+        family,
+        own,
+        usual: &usual.row,
+        local: &local,
+        opened: &opened,
+        known: &known,
+        is_whole: unseen.is_none(),
+    };
     let listeners = merge::listeners(&sweep, &rows, &stretches, &owned.stretches);
     let unknown = sweep.unknown.into_iter().collect();
     Ok(Found { arrivals, listeners, unseen, unseen_local, unseen_own: owned.unseen || !is_cut, unknown })

@@ -10,15 +10,17 @@ use serde::Serialize;
 
 use crate::address::{address, range};
 use crate::ir::hash::{Hash6, SourceHash};
+use crate::ir::options::SourceNat;
 use crate::ir::share::Share;
-use crate::ir::{Algorithm, Body, Config, Family, From, Group, Service};
+use crate::ir::{Algorithm, Backend, Body, Config, Family, From, Service};
 use crate::option::Else;
 use crate::resolve;
+use crate::trace::Source;
 
 use super::input::{Declarations, Input};
 use super::render::{Stream, report};
 use super::rules::Target;
-use super::show::{Ink, JsonOutcome, Look, fraction, percent, print_json, wants_json};
+use super::show::{Ink, JsonOutcome, Look, fraction, percent, print_json, source_text, wants_json};
 use super::{Exit, Failure, Global};
 
 /// Say which backend a client gets from a source-hash service
@@ -134,17 +136,48 @@ struct Found<'a> {
 
 /// What becomes of the clients.
 struct Fate {
-    /// Actions, their targets and shares, in source order of the backends.
-    outcomes: Vec<(&'static str, Option<String>, Share)>,
+    /// In source order of the backends.
+    outcomes: Vec<Outcome>,
     /// Of a single client.
     bucket: Option<u32>,
     /// Whether each client was counted; else the shares are those of the buckets.
     counted: bool,
 }
 
+/// One thing that becomes of clients.
+struct Outcome {
+    action: &'static str,
+    to: Option<String>,
+    /// Who the backend sees.
+    source: Source,
+    share: Share,
+}
+
+impl Outcome {
+    fn nowhere(action: &'static str, share: Share) -> Outcome {
+        Outcome { action, to: None, source: Source::Kept, share }
+    }
+}
+
+/// Who a backend sees of clients near it, and of all others. No address is taken for this machine's.
+fn sources<'s>(service: &'s Service, backend: &Backend) -> (Source, Source, &'s [IpNet]) {
+    let Backend::Server(backend, _) = *backend else { return (Source::Kept, Source::Kept, &[]) };
+    let all = |source| (source, source, &[][..]);
+    match &service.options.source_nat {
+        _ if backend.is_loopback() => all(Source::Kept),
+        SourceNat::Kept => all(Source::Kept),
+        SourceNat::Masquerade => all(Source::Masquerade),
+        SourceNat::Address(own) => all(own.get(Family::of(backend)).map_or(Source::Kept, Source::Address)),
+        SourceNat::Hairpin(near) => {
+            let near = near.get(Family::of(backend)).iter().find(|near| near.backend == backend);
+            (Source::Masquerade, Source::Kept, near.map_or(&[], |near| near.clients.as_slice()))
+        }
+    }
+}
+
 fn fate(service: &Service, clients: IpNet, hash: SourceHash, hash6: Hash6) -> Fate {
     let family = Family::of_net(clients);
-    let certain = |action| Fate { outcomes: vec![(action, None, share(1, 1))], bucket: None, counted: true };
+    let certain = |action| Fate { outcomes: vec![Outcome::nowhere(action, share(1, 1))], bucket: None, counted: true };
     let group = match service.body(family) {
         Some(Body::Balance(group)) => group,
         Some(Body::Drained(_)) => return certain("reject"),
@@ -157,15 +190,27 @@ fn fate(service: &Service, clients: IpNet, hash: SourceHash, hash6: Hash6) -> Fa
         // The hash spreads a range this large evenly over the buckets, which a count would only confirm.
         let mut owners = vec![0u64; group.backends.len()];
         group.buckets.iter().for_each(|&owner| owners[owner as usize] += 1);
-        let allowed = service.from.as_ref().map_or_else(Share::one, |from| allowed(from, clients));
-        let mut outcomes = outcomes(group, &owners, group.buckets.len() as u64, 0, "pass");
-        outcomes.iter_mut().for_each(|(.., share)| *share *= &allowed);
+        let lets_in = |clients| service.from.as_ref().map_or_else(Share::one, |from| allowed(from, clients));
+        let allowed = lets_in(clients);
+        let mut outcomes = Vec::new();
+        for (backend, count) in group.backends.iter().zip(owners) {
+            let buckets = share(count, group.buckets.len() as u64);
+            let (_, _, near) = sources(service, backend);
+            let beside = |net: &IpNet| match (net.contains(&clients), clients.contains(net)) {
+                (true, _) => lets_in(clients),
+                (false, true) => lets_in(*net) * part(net, clients),
+                (false, false) => Share::zero(),
+            };
+            let near: Share = near.iter().map(beside).sum();
+            outcomes.extend(outcomes_of(service, backend, [&buckets * &near, buckets * (&allowed - near)]));
+        }
         if !allowed.is_one() {
-            outcomes.push((kept_out(service), None, Share::one() - allowed));
+            outcomes.push(Outcome::nowhere(kept_out(service), Share::one() - allowed));
         }
         return Fate { outcomes, bucket: None, counted: false };
     }
-    let mut owners = vec![0u64; group.backends.len()];
+    // Those near the backend, and the others.
+    let mut owners = vec![[0u64; 2]; group.backends.len()];
     let mut out = 0;
     let mut bucket = None;
     for client in hosts(clients) {
@@ -174,12 +219,40 @@ fn fate(service: &Service, clients: IpNet, hash: SourceHash, hash6: Hash6) -> Fa
             false => {
                 let found = hash.bucket(client, hash6);
                 bucket = Some(found);
-                owners[group.buckets[found as usize] as usize] += 1;
+                let owner = group.buckets[found as usize] as usize;
+                let (_, _, near) = sources(service, &group.backends[owner]);
+                owners[owner][usize::from(!near.iter().any(|net| net.contains(&client)))] += 1;
             }
         }
     }
-    let outcomes = outcomes(group, &owners, size as u64, out, kept_out(service));
+    let counts = group.backends.iter().zip(owners);
+    let mut outcomes: Vec<Outcome> = counts
+        .flat_map(|(backend, counts)| outcomes_of(service, backend, counts.map(|count| share(count, size as u64))))
+        .collect();
+    if out > 0 {
+        outcomes.push(Outcome::nowhere(kept_out(service), share(out, size as u64)));
+    }
     Fate { outcomes, bucket: bucket.filter(|_| size == 1), counted: true }
+}
+
+/// What a backend gets: of clients near it, and of all others.
+fn outcomes_of(service: &Service, backend: &Backend, [near, others]: [Share; 2]) -> Vec<Outcome> {
+    let action = match backend {
+        Backend::Server(..) => "dnat",
+        Backend::Local(_) => "redirect",
+    };
+    let (of_near, of_others, _) = sources(service, backend);
+    let outcome = |(source, share)| Outcome { action, to: Some(backend.to_string()), source, share };
+    let list = match of_near == of_others {
+        true => vec![(of_others, near + others)],
+        false => vec![(of_near, near), (of_others, others)],
+    };
+    list.into_iter().filter(|(_, share)| !share.is_zero()).map(outcome).collect()
+}
+
+/// The part of a prefix that another one inside it is.
+fn part(net: &IpNet, clients: IpNet) -> Share {
+    Share::new(1u32.into(), BigUint::one() << (net.prefix_len() - clients.prefix_len()))
 }
 
 /// The part of a prefix that `from` lets in.
@@ -187,7 +260,7 @@ fn allowed(from: &From, clients: IpNet) -> Share {
     let nets = from.nets.get(Family::of_net(clients));
     let part = |net: &IpNet| match (net.contains(&clients), clients.contains(net)) {
         (true, _) => Share::one(),
-        (false, true) => Share::new(1u32.into(), BigUint::one() << (net.prefix_len() - clients.prefix_len())),
+        (false, true) => part(net, clients),
         (false, false) => Share::zero(),
     };
     // The nets of a `from` are disjoint.
@@ -202,29 +275,6 @@ fn kept_out(service: &Service) -> &'static str {
         Some(Else::Reject) => "reject",
         None => "pass",
     }
-}
-
-fn outcomes(
-    group: &Group,
-    owners: &[u64],
-    total: u64,
-    out: u64,
-    kept_out: &'static str,
-) -> Vec<(&'static str, Option<String>, Share)> {
-    let backends = group.backends.iter().zip(owners).filter(|(_, count)| **count > 0);
-    let mut list: Vec<_> = backends
-        .map(|(backend, &count)| {
-            let action = match backend {
-                crate::ir::Backend::Server(..) => "dnat",
-                crate::ir::Backend::Local(_) => "redirect",
-            };
-            (action, Some(backend.to_string()), share(count, total))
-        })
-        .collect();
-    if out > 0 {
-        list.push((kept_out, None, share(out, total)));
-    }
-    list
 }
 
 fn share(part: u64, of: u64) -> Share {
@@ -258,6 +308,8 @@ struct Answer {
     #[serde(skip)]
     shares: Vec<Share>,
     #[serde(skip)]
+    sources: Vec<Source>,
+    #[serde(skip)]
     single: bool,
 }
 
@@ -271,12 +323,12 @@ impl Found<'_> {
     fn located(self, config: &Config) -> Answer {
         let origin = config.origin(self.service);
         let single = self.client.prefix_len() == self.client.max_prefix_len();
-        let outcome = |(action, to, share): &(&'static str, Option<String>, Share)| JsonOutcome {
+        let outcome = |Outcome { action, to, source, share }: &Outcome| JsonOutcome {
             action,
             to: to.clone(),
             share: share.to_string(),
             probability: share.to_f64().unwrap_or(0.0),
-            source: "kept".to_owned(),
+            source: source_text(*source),
             service: Some(self.service.name.clone()),
             origin: Some(origin.clone()),
         };
@@ -287,10 +339,20 @@ impl Found<'_> {
             bucket: self.fate.bucket,
             counted: self.fate.counted,
             outcomes: self.fate.outcomes.iter().map(outcome).collect(),
-            shares: self.fate.outcomes.iter().map(|(.., share)| share.clone()).collect(),
+            shares: self.fate.outcomes.iter().map(|one| one.share.clone()).collect(),
+            sources: self.fate.outcomes.iter().map(|one| one.source).collect(),
             origin,
             single,
         }
+    }
+}
+
+/// Who the backend sees, where that is not the client.
+fn seen_as(source: Source) -> String {
+    match source {
+        Source::Kept => String::new(),
+        Source::Masquerade => "  as this machine".to_owned(),
+        Source::Address(address) => format!("  as {address}"),
     }
 }
 
@@ -306,13 +368,19 @@ fn people(look: &Look, answers: &[Answer]) -> Result<(), Failure> {
             let outcome = &answer.outcomes[0];
             let to = outcome.to.clone().unwrap_or_else(|| outcome.action.to_owned());
             let bucket = answer.bucket.map_or_else(String::new, |bucket| format!("  (bucket {bucket})"));
-            text.push_str(&format!("{head}  {to}{bucket}\n"));
+            text.push_str(&format!("{head}  {to}{bucket}{}\n", seen_as(answer.sources[0])));
             continue;
         }
         text.push_str(&format!("{head}{}\n", if answer.counted { "" } else { "  (by buckets: too many to count)" }));
-        for (outcome, share) in answer.outcomes.iter().zip(&answer.shares).filter(|(_, share)| !share.is_zero()) {
+        for ((outcome, share), source) in answer.outcomes.iter().zip(&answer.shares).zip(&answer.sources) {
             let to = outcome.to.clone().unwrap_or_else(|| outcome.action.to_owned());
-            text.push_str(&format!("  {:>15}  {:>8}  {}  {to}\n", fraction(share), percent(share), look.bar(share)));
+            text.push_str(&format!(
+                "  {:>15}  {:>8}  {}  {to}{}\n",
+                fraction(share),
+                percent(share),
+                look.bar(share),
+                seen_as(*source)
+            ));
         }
     }
     look.print(&text)

@@ -24,6 +24,8 @@ pub struct Rows<'r> {
     /// As `local`, for connections that the machine opens.
     pub opened: &'r Row,
     pub known: &'r Known,
+    /// Whether all destinations were looked at: then the others are treated as the usual one.
+    pub is_whole: bool,
 }
 
 /// Ports of one protocol with one profile.
@@ -71,7 +73,13 @@ pub fn listeners(sweep: &Sweep<'_>, rows: &Rows<'_>, stretches: &[Stretch], owne
         protocols.add((Places::These(joined(list)), ports, profile), protocol);
     }
     for ((protocol, profile, but), ports) in usual.groups() {
-        protocols.add((Places::AllBut(but), ports, profile), protocol);
+        let places = match rows.is_whole {
+            true => Places::AllBut(but),
+            false => Places::These(seen(rows.family, stretches, &but)),
+        };
+        if !matches!(&places, Places::These(none) if none.is_empty()) {
+            protocols.add((places, ports, profile), protocol);
+        }
     }
     let listener = |((places, ports, profile), mut protocols): (Alike, Vec<Protocol>)| {
         protocols.sort_unstable();
@@ -88,6 +96,18 @@ pub fn listeners(sweep: &Sweep<'_>, rows: &Rows<'_>, stretches: &[Stretch], owne
     };
     list.sort_by_key(order);
     list
+}
+
+/// Of destinations that were looked at those that are treated as the usual one.
+fn seen(family: Family, stretches: &[Stretch], but: &[Place]) -> Vec<Place> {
+    let differs = |one: &&Stretch| {
+        but.iter().any(|place| match place {
+            Place::Range(first, last) | Place::OwnRange(first, last) => (*first..=*last).contains(&one.first),
+            Place::Local => false,
+        })
+    };
+    let alike = stretches.iter().filter(|one| !is_loopback(family, one) && !differs(one));
+    joined(alike.map(|one| Place::Range(one.first, one.last)).collect())
 }
 
 /// Values by key, in the order in which keys were first seen.

@@ -52,6 +52,43 @@ fn which_tells_clients_and_prefixes() {
 }
 
 #[test]
+fn which_says_who_the_backend_sees() {
+    let text = "host a = 10.9.1.11\nnet near = 10.9.1.0/24\n\
+                balance tcp 80 as h by source-hash masquerade hairpin -> a:1, 10.9.1.12:1\n\
+                balance tcp 81 as fixed by source-hash snat 10.9.1.1 -> a:1\n\
+                balance tcp 82 as m by source-hash masquerade from 10.0.0.0/8 else reject -> a:1\n\
+                balance tcp 83 as k by source-hash -> a:1, 10.9.1.12:1\n";
+    let test = Test::new().file("web.lb", text);
+    let sources = |args: &str| -> Vec<(String, f64)> {
+        let run = test.run(&format!("which web.lb --output-format json {args}"));
+        let value: serde_json::Value = serde_json::from_str(run.clean()).expect("JSON");
+        let outcomes = value["clients"][0]["outcomes"].as_array().expect("a list").clone();
+        let one = |one: &serde_json::Value| (one["source"].as_str().map(str::to_owned), one["probability"].as_f64());
+        outcomes.iter().map(one).map(|(source, share)| (source.expect("text"), share.expect("a number"))).collect()
+    };
+    let all = |source: &str| vec![(source.to_owned(), 1.0)];
+    assert_eq!(sources("--service h --from 10.9.1.12"), all("masquerade"));
+    assert_eq!(sources("--service h --from 10.9.2.12"), all("kept"));
+    assert_eq!(sources("--service fixed --from 10.9.1.12"), all("10.9.1.1"));
+    assert_eq!(sources("--service m --from 10.9.1.12"), all("masquerade"));
+    assert_eq!(sources("--service m --from 192.0.2.1"), all("kept"));
+    assert_eq!(sources("--service k --from 10.9.1.12"), all("kept"));
+    // Of a prefix those near the backend, and the others: counted, and by buckets.
+    for (prefix, part) in [("10.9.0.0/23", 0.5), ("10.8.0.0/11", 1.0 / 8192.0)] {
+        let found = sources(&format!("--service h --from {prefix}"));
+        let near: f64 = found.iter().filter(|(source, _)| source == "masquerade").map(|(_, share)| share).sum();
+        let sum: f64 = found.iter().map(|(_, share)| share).sum();
+        assert!((near - part).abs() < 1e-9 && (sum - 1.0).abs() < 1e-9, "{prefix}: {found:?}");
+    }
+    let people = test.run("which web.lb --service fixed --from 10.9.1.12");
+    assert!(
+        people.clean().contains("10.9.1.11:1  (bucket ") && people.stdout.contains(")  as 10.9.1.1\n"),
+        "{}",
+        people.show()
+    );
+}
+
+#[test]
 fn which_is_exact_for_a_prefix() {
     let test = Test::new().file("web.lb", ALGORITHMS);
     let text = test.run("which web.lb --from 10.1.0.0/22 --output-format json").clean().to_owned();

@@ -54,6 +54,32 @@ fn addresses_of_this_machine_decide_which_filters_follow() {
     }
 }
 
+/// What programs read is what is asked, and a hash is asked of those alone that the other matches let through.
+#[test]
+fn matches_before_a_port_leave_it_the_port() {
+    let protocol = "-m bpf --bytecode \"4,48 0 0 9,21 0 1 17,6 0 0 1,6 0 0 0\"";
+    let byte = "-m bpf --bytecode \"4,48 0 0 15,21 0 1 17,6 0 0 1,6 0 0 0\"";
+    let cluster = "-m cluster --cluster-total-nodes 7 --cluster-local-nodemask 0x3 --cluster-hash-seed 0x0";
+    for (matches, title, hashed) in [
+        (format!("{protocol} -p udp --dport 80"), "\nudp *:80\n", false),
+        (format!("-p udp --dport 80 {protocol}"), "\nudp *:80\n", false),
+        (format!("{byte} -p tcp --dport 80"), "\ntcp *:80\n", true),
+        (format!("{cluster} -p tcp --dport 80"), "\ntcp *:80\n", true),
+        (format!("-d 192.0.2.1 {byte} -p tcp --dport 80:81"), "\ntcp 192.0.2.1:80-81\n", true),
+    ] {
+        let rule = format!("*nat\n-A PREROUTING {matches} -j DNAT --to-destination 10.9.1.11:8080\nCOMMIT\n");
+        let text = dump(&rule).run(RULES).clean().to_owned();
+        assert!(text.contains(title) && text.contains("1 listener\n"), "{rule}{text}");
+        assert_eq!(text.contains("by a hash of the client"), hashed, "{rule}{text}");
+        assert!(text.contains("dnat to 10.9.1.11:8080") && !text.contains("too many"), "{rule}{text}");
+    }
+    // A program that reads the destination: what was looked at, and no more, is told.
+    let rule = "*nat\n-A PREROUTING -m bpf --bytecode \"4,48 0 0 19,21 0 1 17,6 0 0 1,6 0 0 0\" -p tcp --dport 80 -j DNAT \
+                --to-destination 10.9.1.11:8080\nCOMMIT\n";
+    let text = dump(rule).run(RULES).clean().to_owned();
+    assert!(text.contains("were not looked at") && text.contains(".17") && !text.contains("*:"), "{text}");
+}
+
 #[test]
 fn local_is_for_rules_and_holds_addresses() {
     let test = Test::web().bytes("dump.rules", OWN.as_bytes());

@@ -1,5 +1,9 @@
 //! `--format script`: install, replace, remove, and nothing else.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use crate::available::{has, tool};
 use crate::case::{failures, with_hosts};
 use crate::lab;
@@ -187,6 +191,49 @@ fn a_changed_program_leaves_nothing_of_the_old_one() {
              tcp lb > LOCAL:80 = lb:80",
         );
         assert!(failures.is_empty(), "\n{failures}");
+    }
+}
+
+/// While rules are replaced, nobody who is kept out gets to what listens on this machine's port that refusals go by.
+#[test]
+fn what_is_kept_out_stays_out_while_rules_are_replaced() {
+    let Some(mut lab) = lab!() else { return };
+    lab.serve(Host::Balancer, &[9, 10]).expect("free ports");
+    let one = "balance tcp,udp vip:81 as refused from 10.1.0.0/16 else reject -> b1:8080\n\
+               balance tcp,udp vip:83 as dropped from 10.1.0.0/16 else drop -> b1:8080\n";
+    // Ports that backends have are no way out: others are taken. One service less is kept out.
+    let other = "balance tcp,udp vip:81 as refused from 10.1.0.0/16 else reject -> b1:8080, b2:9, b3:10\n\
+                 balance tcp,udp vip:84 as dropped from 10.1.0.0/16 else drop -> b1:8080\n";
+    for target in iptables(&lab) {
+        lab.clear().expect("the balancer can be emptied");
+        foreign(&lab, target);
+        let [one, other] = [one, other].map(|program| script(target, program, &[]));
+        run(&lab, &one, &[]);
+        for next in [&other, &one, &other] {
+            let done = AtomicBool::new(false);
+            let seen = std::thread::scope(|scope| {
+                let probe = scope.spawn(|| {
+                    let mut seen = BTreeSet::new();
+                    while !done.load(Ordering::Relaxed) {
+                        for port in [81, 83] {
+                            let to = format!("203.0.113.10:{port}");
+                            let found = lab.probe(Proto::Tcp, &to).count(8).window(8).expecting_silence().servers();
+                            seen.extend(found.into_iter().map(|server| (port, server)));
+                        }
+                    }
+                    seen
+                });
+                let result = lab.run_script_slowly(next, Duration::from_millis(400));
+                done.store(true, Ordering::Relaxed);
+                result.unwrap_or_else(|trouble| panic!("{target}: {trouble}"));
+                probe.join().expect("the probe does not panic")
+            });
+            let answered: Vec<_> =
+                seen.iter().filter(|(_, server)| server.contains(":9") || server.contains(":10")).collect();
+            assert!(answered.is_empty() && !seen.is_empty(), "{target}: {seen:?}");
+            let loaded = loaded(&lab, target);
+            assert!(!loaded.iter().any(|line| line.contains("-OLD-")), "{target}: {loaded:#?}");
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The four ways into the kernel: compile for it, load, list, clear.
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -309,6 +310,15 @@ impl Lab {
 
     /// Runs a script of `--format script` in the balancer, with `iptables` and its like of one variant.
     pub fn run_script(&self, script: &Rules, arguments: &[&str]) -> Result<String, Trouble> {
+        self.run_script_with(script, arguments, None)
+    }
+
+    /// As [`Lab::run_script`], with this long between a table and the next.
+    pub fn run_script_slowly(&self, script: &Rules, pause: Duration) -> Result<String, Trouble> {
+        self.run_script_with(script, &[], Some(pause))
+    }
+
+    fn run_script_with(&self, script: &Rules, arguments: &[&str], pause: Option<Duration>) -> Result<String, Trouble> {
         let io = |error: std::io::Error| Trouble(error.to_string());
         let variant = script.target.variant().expect("only iptables has scripts");
         self.note_use(script.target);
@@ -317,8 +327,15 @@ impl Lab {
             for verb in ["", "-restore", "-save"] {
                 let name = format!("{family}-{variant}{verb}");
                 let path = find(&name).ok_or_else(|| Trouble(no_tool(&name)))?;
+                let own = folder.path().join(format!("{family}{verb}"));
+                if let (Some(pause), "-restore") = (pause, verb) {
+                    let text = format!("#!/bin/sh\n{} \"$@\" || exit\nsleep {}\n", path.display(), pause.as_secs_f64());
+                    fs::write(&own, text).map_err(io)?;
+                    fs::set_permissions(&own, Permissions::from_mode(0o755)).map_err(io)?;
+                    continue;
+                }
                 // The tools are one program that goes by the name it is called by.
-                symlink(path, folder.path().join(format!("{family}{verb}"))).map_err(io)?;
+                symlink(path, own).map_err(io)?;
             }
         }
         let file = folder.path().join("install.sh");

@@ -119,6 +119,10 @@ check() {
             fi
         fi
     done
+    if ! command -v awk >/dev/null 2>&1; then
+        say "awk is missing (Debian: apt-get install mawk)"
+        missing=1
+    fi
     if [ -n "$sets" ] && ! command -v ipset >/dev/null 2>&1; then
         say "ipset is missing (Debian: apt-get install ipset)"
         missing=1
@@ -147,6 +151,9 @@ drop_sets() {
 
 # The names of own chains: those of this instance and no other.
 own="$prefix-(PREROUTING|OUTPUT|POSTROUTING|INPUT|FORWARD|REJECT|DROP|SVC-[^ ]*|AT-[^ ]*)"
+
+# Copies of own chains that are there while rules are replaced.
+copies="$prefix-OLD-[0-9]*"
 
 # The own chains that a table holds now.
 loaded() {
@@ -217,6 +224,42 @@ replace() {
     done
 }
 
+# Keeps a copy of the filter rules that are loaded until the nat rules that send connections to them are gone.
+hold() {
+    held=$("$(real "$1")-save" -t filter | awk -v own="^$own\$" -v prefix="$prefix" '
+        /^:/ && substr($1, 2) ~ own { copy[substr($1, 2)] = prefix "-OLD-" ++chains }
+        /^-A / && ($2 in copy) {
+            rule = "-A " copy[$2]
+            for (at = 3; at <= NF; at++) {
+                rule = rule " " ((($(at - 1) == "-j" || $(at - 1) == "-g") && ($at in copy)) ? copy[$at] : $at)
+            }
+            list[++rules] = rule
+        }
+        END {
+            if (!rules) exit
+            print "*filter"
+            for (chain in copy) print ":" copy[chain] " - [0:0]"
+            for (at = 1; at <= rules; at++) print list[at]
+            if ((prefix "-INPUT") in copy) print "-I INPUT 1 -j " copy[prefix "-INPUT"]
+            if ((prefix "-FORWARD") in copy) print "-I FORWARD 1 -j " copy[prefix "-FORWARD"]
+            print "COMMIT"
+        }')
+    [ -z "$held" ] || printf '%s\n' "$held" | "$(real "$1")-restore" --noflush -w 5
+}
+
+# Takes the copies out.
+release() {
+    held=$("$(real "$1")-save" -t filter | grep -E "^(:$copies |-A (INPUT|FORWARD) -j $copies\$)" || :)
+    [ -n "$held" ] || return 0
+    {
+        printf '*filter\n'
+        printf '%s\n' "$held" | sed -n 's/^:\([^ ]*\) .*/:\1 - [0:0]/p'
+        printf '%s\n' "$held" | sed -n 's/^-A /-D /p'
+        printf '%s\n' "$held" | sed -n 's/^:\([^ ]*\) .*/-X \1/p'
+        printf 'COMMIT\n'
+    } | "$(real "$1")-restore" --noflush -w 5
+}
+
 # Takes one table's own chains out; one that a foreign rule refers to is emptied.
 remove() {
     tool=$1 table=$2
@@ -247,16 +290,20 @@ case ${1:-install} in
 install)
     check || { say "nothing was changed"; exit 1; }
     make_sets
-    # Additions to filter come first: nat sends connections to them.
+    # Additions to filter come first, and what goes stays until the end: nat sends connections to them.
     for tool in $tools; do
+        release "$tool"
+        hold "$tool"
         replace "$tool" filter
         replace "$tool" nat
+        release "$tool"
     done
     # What an earlier version of the program had for the other family goes too.
     for tool in iptables ip6tables; do
         case " $tools " in
         *" $tool "*) ;;
         *) if command -v "$(real "$tool")-save" >/dev/null 2>&1; then
+            release "$tool"
             remove "$tool" nat
             remove "$tool" filter
         fi ;;
@@ -270,6 +317,7 @@ check)
 remove)
     for tool in iptables ip6tables; do
         if command -v "$(real "$tool")-save" >/dev/null 2>&1; then
+            release "$tool"
             remove "$tool" nat
             remove "$tool" filter
         fi

@@ -108,17 +108,57 @@ impl Header {
     }
 }
 
-/// Whether a program looks at nothing of a packet but the source address.
-pub fn reads_source_alone(program: &[BpfInstruction], v6: bool) -> bool {
-    // RFC 791 and RFC 8200: where the words of the source address stand.
-    let source: &[u32] = if v6 { &[8, 12, 16, 20] } else { &[12] };
-    program.iter().all(|i| match (i.code & 0x07, i.code & 0xe0) {
-        // Constants and memory.
-        (0x00 | 0x01, 0x00 | 0x60) => true,
-        (0x00, 0x20) => i.code & 0x18 == 0 && source.contains(&i.k),
-        (0x00 | 0x01, _) => false,
-        (_, _) => true,
-    })
+/// What a program may look at of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    pub source: bool,
+    pub destination: bool,
+    pub protocol: bool,
+    /// The destination port.
+    pub port: bool,
+}
+
+/// What a program may look at. Options and extension headers are none of what is known of a packet, so that all that lies
+/// behind a header of the least length is taken for that of the transport.
+pub fn reads(program: &[BpfInstruction], v6: bool) -> Reads {
+    // RFC 791 and RFC 8200: where the fields stand, from the first byte to behind the last.
+    let (protocol, source, destination) = if v6 { ((6, 7), (8, 24), (24, 40)) } else { ((9, 10), (12, 16), (16, 20)) };
+    let (port, behind) = ((destination.1 + 2, destination.1 + 4), (destination.1, u32::MAX));
+    // As tcpdump has it: the index is the length of the IPv4 header, and nothing else.
+    let is_index = |i: &BpfInstruction| match i.code & 0x07 {
+        0x01 => i.code & 0xe0 == 0xa0 && i.k == 0,
+        0x07 => i.code & 0xf8 != 0x00,
+        _ => true,
+    };
+    let index = Some(20).filter(|_| !v6 && program.iter().all(is_index));
+    let mut reads = Reads::default();
+    for i in program {
+        let (first, end) = match (i.code & 0x07, i.code & 0xe0) {
+            // Constants, memory, the length of the packet.
+            (0x00 | 0x01, 0x00 | 0x60 | 0x80) => continue,
+            (0x00, kind @ (0x20 | 0x40)) if kind == 0x20 || index.is_some() => {
+                let size = match i.code & 0x18 {
+                    0x00 => 4,
+                    0x08 => 2,
+                    _ => 1,
+                };
+                let first = if kind == 0x20 { i.k } else { i.k.saturating_add(index.unwrap_or(0)) };
+                (first, first.saturating_add(size))
+            }
+            // Four times half of the byte at a place.
+            (0x01, 0xa0) => (i.k, i.k.saturating_add(1)),
+            // Somewhere.
+            (0x00 | 0x01, _) => (0, u32::MAX),
+            (_, _) => continue,
+        };
+        let meets = |field: (u32, u32)| first < field.1 && field.0 < end;
+        reads.source |= meets(source);
+        reads.destination |= meets(destination);
+        // What is known of the header behind is a matter of the protocol.
+        reads.protocol |= meets(protocol) || meets(behind);
+        reads.port |= meets(port);
+    }
+    reads
 }
 
 /// Whether a program matches; `None` where that hangs on bits that are not known, or the program is not one.
@@ -278,6 +318,31 @@ mod tests {
             .map(|&(code, jump_true, jump_false, k)| BpfInstruction { code, jump_true, jump_false, k })
             .collect();
         matches(&program, header)
+    }
+
+    #[test]
+    fn what_a_program_reads_is_what_it_loads() {
+        let reads = |text: &[(u16, u32)], v6| {
+            let program: Vec<BpfInstruction> =
+                text.iter().map(|&(code, k)| BpfInstruction { code, jump_true: 0, jump_false: 0, k }).collect();
+            super::reads(&program, v6)
+        };
+        let none = Reads::default();
+        assert_eq!(reads(&[(0x30, 9), (0x15, 17), (0x06, 1)], false), Reads { protocol: true, ..none });
+        assert_eq!(reads(&[(0x20, 12)], false), Reads { source: true, ..none });
+        assert_eq!(reads(&[(0x28, 14)], false), Reads { source: true, ..none });
+        assert_eq!(reads(&[(0x30, 16)], false), Reads { destination: true, ..none });
+        assert_eq!(reads(&[(0x20, 16)], true), Reads { source: true, ..none });
+        assert_eq!(reads(&[(0x20, 22)], true), Reads { source: true, destination: true, ..none });
+        assert_eq!(reads(&[(0x28, 42)], true), Reads { protocol: true, port: true, ..none });
+        assert_eq!(reads(&[(0x28, 6), (0x00, 5), (0x60, 1)], false), none);
+        let ports = Reads { protocol: true, port: true, ..none };
+        assert_eq!(reads(&[(0xb1, 0), (0x48, 2)], false), ports);
+        assert_eq!(reads(&[(0xb1, 0), (0x48, 0)], false), Reads { port: false, ..ports });
+        // An index of its own may lead anywhere.
+        let all = Reads { source: true, destination: true, protocol: true, port: true };
+        assert_eq!(reads(&[(0xb1, 0), (0x07, 0), (0x48, 2)], false), all);
+        assert_eq!(reads(&[(0x48, 2)], true), all);
     }
 
     #[test]

@@ -101,7 +101,12 @@ pub fn test(rule: &Rule<'_>, at: &At<'_>, flow: &Flow<'_>, noted: &mut Noted) ->
     ask_bits(rule, at, flow);
     let Some(mut unsure) = own(rule, at, flow) else { return Answer::No };
     let mut chances = SmallVec::new();
-    for one in &rule.matches {
+    // What a hash says holds for one client alone, and what the other matches say for all: they are asked first where the
+    // order is of no account.
+    let is_ordered = rule.matches.iter().any(|one| matches!(one, Match::Nth { .. } | Match::Recent { .. }));
+    let is_hash = |one: &&Match<'_>| !is_ordered && matches!(one, Match::Cluster { .. } | Match::Bpf(_));
+    let hashes = rule.matches.iter().filter(is_hash);
+    for one in rule.matches.iter().filter(|one| !is_hash(one)).chain(hashes) {
         let answer = match one {
             Match::Nth { .. } | Match::Recent { .. } if unsure => None,
             Match::Nth { .. } if flow.memory.turns.is_some() => return Answer::Remembers,
@@ -427,11 +432,19 @@ fn plain(one: &Match<'_>, at: At<'_>, flow: &Flow<'_>) -> Option<bool> {
         }
         Match::Bpf(program) => {
             at.ask(|asked| {
-                asked.hash_source(u64::from(at.line));
-                asked.protocols(Protocols::ALL);
-                if !bpf::reads_source_alone(program.instructions(), packet.destination.is_ipv6()) {
+                let reads = bpf::reads(program.instructions(), packet.destination.is_ipv6());
+                if reads.source {
+                    asked.hash_source(u64::from(at.line));
+                }
+                // Which bytes are ports, and which are there, is a matter of the protocol.
+                if reads.protocol || reads.port {
+                    asked.protocols(Protocols::ALL);
+                }
+                if reads.destination {
                     let own = packet.destination;
                     asked.range(Side::Destination, Some(own), own, own);
+                }
+                if reads.port {
                     asked.port_in(packet.port, packet.port);
                 }
             });
