@@ -80,7 +80,15 @@ impl Config {
                 }
                 self.roots = Some(roots);
             }
-            "select" => self.select = Some(selectors(key, &value)?),
+            "select" => {
+                let select = selectors(key, &value)?;
+                if select.is_empty() {
+                    return Err(
+                        "`select` lists no lint; leave it out for all, or write `ignore = [\"ALL\"]`".to_owned()
+                    );
+                }
+                self.select = Some(select);
+            }
             "ignore" => self.ignore = ignored(key, &value)?,
             "per-file-ignores" => {
                 let Value::Table(files) = &value else {

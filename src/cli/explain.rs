@@ -96,7 +96,7 @@ impl Explain {
                 let mut all = texts.join("\n");
                 if services.iter().any(|one| picks(one.service)) {
                     all.push('\n');
-                    all.push_str(&look.ink(Ink::Dim, teaching(&forms)));
+                    all.push_str(&look.ink(Ink::Dim, &teaching(&forms, &services)));
                 }
                 look.print(&all)?;
             }
@@ -133,7 +133,6 @@ impl Forms {
         }
     }
 
-    /// That of a service, by its place among all.
     /// Those of a service, by its place among all.
     fn get(&self, place: usize) -> PerFamily<Form> {
         let form = |family| match self {
@@ -150,8 +149,12 @@ struct Explaining<'c> {
     form: PerFamily<Form>,
 }
 
-fn teaching(forms: &Forms) -> &'static str {
-    match forms {
+/// What the numbers of these services are about.
+fn teaching(forms: &Forms, services: &[Explaining]) -> String {
+    let any = |is_meant: fn(&Algorithm) -> bool| {
+        services.iter().any(|one| picks(one.service) && is_meant(&one.service.algorithm))
+    };
+    let random = any(|algorithm| matches!(algorithm, Algorithm::Random)).then_some(match forms {
         Forms::Iptables => {
             "iptables asks the rules of a chain one after the other, and a rule decides only about the\n\
              connections that the rules above it left: of three equal backends the first rule takes 1/3,\n\
@@ -169,7 +172,28 @@ fn teaching(forms: &Forms) -> &'static str {
              has as many numbers as its weight. The kernel scales 32 random bits to that range; `off by` is\n\
              how far that is from the exact share."
         }
-    }
+    });
+    let turns = any(|algorithm| matches!(algorithm, Algorithm::RoundRobin)).then_some(match forms {
+        Forms::Iptables => {
+            "A round robin counts: of three turns the first rule takes every third connection, the second\n\
+             every second of those that it left, and the third the rest. No chance is in it, and the shares are\n\
+             exact after each whole round."
+        }
+        Forms::Nft(shapes) if shapes.is_large() => {
+            "A round robin counts its connections in a rule of its own, and looks up whose turn it is in a map\n\
+             that services with the same turns share, or asks rules in a row. No chance is in it, and the\n\
+             shares are exact after each whole round."
+        }
+        Forms::Nft(_) => {
+            "A round robin counts its connections and looks up whose turn it is in a map, where each backend has\n\
+             as many turns as its weight. No chance is in it, and the shares are exact after each whole round."
+        }
+    });
+    let hash = any(|algorithm| matches!(algorithm, Algorithm::SourceHash(_))).then_some(
+        "A source hash puts every client into a bucket, always the same, and each backend has as many of the\n\
+         buckets as come closest to its share; `lbc which` says who gets whom.",
+    );
+    [random, turns, hash].into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 // ---- for people -----------------------------------------------------------------------------------------------------
@@ -184,6 +208,10 @@ fn text(look: &Look, config: &Config, explaining: &Explaining) -> String {
     for family in Family::ALL {
         let Some(body) = service.body(family) else { continue };
         let (name, by) = (family.name(), algorithm(service));
+        if service.from.as_ref().is_some_and(|from| from.allows_none(family)) && *body != Body::Closed {
+            text.push_str(&format!("  {name}: no client is let in\n"));
+            continue;
+        }
         match body {
             Body::Closed => text.push_str(&format!("  {name}: no backend, every client is kept out\n")),
             Body::Drained(_) => text.push_str(&format!("  {name}: drained, new connections are rejected\n")),
