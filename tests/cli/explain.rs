@@ -74,7 +74,7 @@ fn which_says_who_the_backend_sees() {
     assert_eq!(sources("--service m --from 192.0.2.1"), all("kept"));
     assert_eq!(sources("--service k --from 10.9.1.12"), all("kept"));
     // Of a prefix those near the backend, and the others: counted, and by buckets.
-    for (prefix, part) in [("10.9.0.0/23", 0.5), ("10.8.0.0/11", 1.0 / 8192.0)] {
+    for (prefix, part) in [("10.9.0.0/23", 0.5), ("10.0.0.0/11", 1.0 / 8192.0)] {
         let found = sources(&format!("--service h --from {prefix}"));
         let near: f64 = found.iter().filter(|(source, _)| source == "masquerade").map(|(_, share)| share).sum();
         let sum: f64 = found.iter().map(|(_, share)| share).sum();
