@@ -42,10 +42,11 @@ enum Loader {
 }
 
 /// The shapes that are compared.
-const SHAPES: [(&str, Loader); 9] = [
+const SHAPES: [(&str, Loader); 10] = [
     ("lbc, iptables-legacy", Loader::Restore("legacy")),
     ("lbc, iptables-nft", Loader::Restore("nft")),
     ("lbc, nft", Loader::Nft),
+    ("lbc alike, nft", Loader::Nft),
     ("lbc mixed, iptables-legacy", Loader::Restore("legacy")),
     ("lbc mixed, nft", Loader::Nft),
     ("kube-proxy iptables, legacy", Loader::Restore("legacy")),
@@ -63,9 +64,10 @@ fn texts(shape: usize, services: usize, directory: &std::path::Path) -> Vec<Stri
     let target = if SHAPES[shape].1 == Loader::Nft { "nft" } else { "iptables" };
     match shape {
         0..=2 => vec![compile(&for_udp(common::uniform(services, BACKENDS)), directory, &["--target", target])],
-        3 | 4 => vec![compile(&for_udp(common::mixed(services, BACKENDS)), directory, &["--target", target])],
-        5 | 6 => vec![for_udp(others::kube_iptables(services, BACKENDS))],
-        7 => others::kube_nft(services, BACKENDS).into_iter().map(for_udp).collect(),
+        3 => vec![compile(&for_udp(common::alike(services, BACKENDS)), directory, &["--target", target])],
+        4 | 5 => vec![compile(&for_udp(common::mixed(services, BACKENDS)), directory, &["--target", target])],
+        6 | 7 => vec![for_udp(others::kube_iptables(services, BACKENDS))],
+        8 => others::kube_nft(services, BACKENDS).into_iter().map(for_udp).collect(),
         _ => vec![for_udp(others::blog(services, BACKENDS))],
     }
 }

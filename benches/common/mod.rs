@@ -37,6 +37,16 @@ pub fn uniform(services: usize, backends: usize) -> String {
     text
 }
 
+/// As [`uniform`], with backends that all have the same weight: every service picks alike.
+pub fn alike(services: usize, backends: usize) -> String {
+    let one = |service: usize| {
+        let list: Vec<String> =
+            (0..backends).map(|nth| format!("{}:8080", backend(service * backends + nth))).collect();
+        format!("balance tcp {}:80 -> {}\n", listener(service), list.join(", "))
+    };
+    (0..services).map(one).collect()
+}
+
 fn list(service: usize, backends: usize, address: impl Fn(usize) -> String) -> String {
     let one = |nth: usize| format!("{}:8080 weight {}", address(service * backends + nth), weight(service, nth));
     (0..backends).map(one).collect::<Vec<_>>().join(", ")

@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::diagnostic::Diagnostic;
 use crate::dispatch::{
-    AddressRange, Area, Cell, Entry, Hook, Place, Segment, Table, Test, loopback, multicast, segments, table,
+    AddressRange, Area, Cell, Entry, Hook, Listener, Place, Segment, Table, Test, loopback, multicast, segments, table,
+    tests_interface,
 };
 use crate::endpoint::PortRange;
 use crate::ir::{Config, Family, Interface, PerFamily};
@@ -54,9 +55,12 @@ pub fn lower(config: &Config, options: &Options, format: Format) -> Result<Rules
             if table.is_empty() {
                 continue;
             }
-            // Both hooks share a chain where they see the same table.
+            // Both hooks share a chain where they see the same table, and no rule of it asks for an interface by which nothing
+            // comes that this machine opens.
+            let asks =
+                |listener: &Listener| tests_interface(&config.services()[listener.service as usize], Hook::Prerouting);
             let name = match first.get(family) {
-                Some((earlier, name)) if *earlier == table => name.clone(),
+                Some((earlier, name)) if *earlier == table && !table.linear.iter().any(asks) => name.clone(),
                 Some(_) | None => {
                     let chain = lowering.dispatch(family, hook, table);
                     let name = chain.name.clone();
